@@ -1,0 +1,246 @@
+"""Every exception of the package, one tree, each with a stable `code`.
+
+APIKeyError
+├── AuthenticationError            the request does not get in
+│   ├── MissingCredential
+│   ├── AmbiguousCredential        duplicates, or two enabled places at once
+│   ├── InvalidKey                 outside, all of these look the same
+│   │   ├── MalformedKey
+│   │   ├── UnknownKey
+│   │   ├── WrongSecret
+│   │   ├── RevokedKey
+│   │   ├── ExpiredKey
+│   │   ├── DisabledKey
+│   │   ├── NotYetValid
+│   │   └── WrongEnvironment
+│   ├── MissingScope               only ever raised after authentication
+│   └── RateLimited
+├── Undecidable                    we cannot tell, so the answer is 503, never "yes" and never "no"
+│   ├── StoreUnavailable
+│   └── Overloaded
+├── LifecycleError                 a change of a key that cannot be made
+│   ├── KeyNotFound
+│   ├── KeyExists
+│   ├── StaleRecord
+│   └── InvalidRequest
+└── ConfigurationError             raised while wiring, with the fix in the message
+    └── MissingExtra
+
+`code` is part of the public interface: it never changes once released. Evidence travels as attributes
+(`key_id`, `retry_after`, …); no error ever carries a secret, a digest or the presented bytes.
+The HTTP status of each is decided in one place, `asgi/problems.py`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class APIKeyError(Exception):
+    """Root of everything this package raises on purpose."""
+
+    code: ClassVar[str] = "api_key_error"
+
+
+class AuthenticationError(APIKeyError):
+    """The request is refused; the client can do something about it."""
+
+    code = "authentication_error"
+
+
+class MissingCredential(AuthenticationError):
+    """No enabled place of the request carries a credential."""
+
+    code = "missing_credential"
+
+
+class AmbiguousCredential(AuthenticationError):
+    """More than one credential: duplicate fields, or two enabled places (RFC 6750 section 2)."""
+
+    code = "ambiguous_credential"
+
+
+class InvalidKey(AuthenticationError):
+    """The presented key does not authenticate anybody.
+
+    Attributes:
+        key_id: The public id when the presented key had a readable one, for logs; never sent to the client.
+    """
+
+    code = "invalid_key"
+    reason: ClassVar[str] = "invalid"
+
+    def __init__(self, key_id: str | None = None) -> None:
+        super().__init__(f"key rejected: {self.reason}")
+        self.key_id = key_id
+
+
+class MalformedKey(InvalidKey):
+    """Not of any accepted shape, or its checksum is wrong."""
+
+    reason = "malformed"
+
+
+class UnknownKey(InvalidKey):
+    """Well formed, but no record has its id."""
+
+    reason = "unknown"
+
+
+class WrongSecret(InvalidKey):
+    """The record exists, the presented key does not match its digest."""
+
+    reason = "wrong_secret"
+
+
+class RevokedKey(InvalidKey):
+    """The key was revoked."""
+
+    reason = "revoked"
+
+
+class ExpiredKey(InvalidKey):
+    """The key's end has passed."""
+
+    reason = "expired"
+
+
+class DisabledKey(InvalidKey):
+    """The key is switched off for now."""
+
+    reason = "disabled"
+
+
+class NotYetValid(InvalidKey):
+    """The key's start lies in the future."""
+
+    reason = "not_yet_valid"
+
+
+class WrongEnvironment(InvalidKey):
+    """A key of another environment (a `test` key where `live` ones are served)."""
+
+    reason = "wrong_environment"
+
+
+class MissingScope(AuthenticationError):
+    """The authenticated key lacks scopes.
+
+    Attributes:
+        required: The scopes that were asked for.
+    """
+
+    code = "missing_scope"
+
+    def __init__(self, required: frozenset[str]) -> None:
+        super().__init__(f"missing scope; required: {' '.join(sorted(required))}")
+        self.required = required
+
+
+class RateLimited(AuthenticationError):
+    """Too many failures from here; try again in `retry_after` seconds."""
+
+    code = "rate_limited"
+
+    def __init__(self, retry_after: float = 1.0) -> None:
+        super().__init__("too many failed attempts")
+        self.retry_after = retry_after
+
+
+class Undecidable(APIKeyError):
+    """The question cannot be answered now: neither accepted nor rejected.
+
+    Attributes:
+        retry_after: Seconds after which trying again makes sense.
+    """
+
+    code = "undecidable"
+
+    def __init__(self, message: str = "cannot decide now", *, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class StoreUnavailable(Undecidable):
+    """The repository did not answer in time, or not usefully.
+
+    Attributes:
+        outcome_unknown: A change may or may not have been committed; read before trying it again.
+    """
+
+    code = "store_unavailable"
+
+    def __init__(
+        self, message: str = "the key store is unavailable", *, retry_after: float = 1.0, outcome_unknown: bool = False
+    ) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.outcome_unknown = outcome_unknown
+
+
+class Overloaded(Undecidable):
+    """A bounded queue is full; nothing was looked up or hashed."""
+
+    code = "overloaded"
+
+
+class LifecycleError(APIKeyError):
+    """A change of a key was refused; nothing was changed."""
+
+    code = "lifecycle_error"
+
+
+class KeyNotFound(LifecycleError):
+    """No record has this key id."""
+
+    code = "key_not_found"
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"no key with id {key_id!r}")
+        self.key_id = key_id
+
+
+class KeyExists(LifecycleError):
+    """A record with this key id exists already."""
+
+    code = "key_exists"
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"a key with id {key_id!r} exists already")
+        self.key_id = key_id
+
+
+class StaleRecord(LifecycleError):
+    """The record changed since the version the caller had read.
+
+    Attributes:
+        expected: The version the caller named.
+    """
+
+    code = "stale_record"
+
+    def __init__(self, key_id: str, expected: int) -> None:
+        super().__init__(f"key {key_id!r} is no longer at version {expected}; read it again")
+        self.key_id = key_id
+        self.expected = expected
+
+
+class InvalidRequest(LifecycleError):
+    """A value that a key cannot have, or a change its state does not allow."""
+
+    code = "invalid_request"
+
+
+class ConfigurationError(APIKeyError, ValueError):
+    """The parts cannot be wired like this; the message says what to write instead."""
+
+    code = "configuration_error"
+
+
+class MissingExtra(ConfigurationError, ImportError):
+    """A plug needs a library that is not installed."""
+
+    code = "missing_extra"
+
+    def __init__(self, extra: str, needed_by: str) -> None:
+        super().__init__(f"{needed_by} needs an optional library: pip install 'asgi-apikey[{extra}]'")
+        self.extra = extra

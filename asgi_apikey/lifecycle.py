@@ -1,0 +1,317 @@
+"""Pure rules of a key's life: which values a key may have, and which changes its state allows."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from asgi_apikey.errors import InvalidRequest
+from asgi_apikey.models import (
+    Instant,
+    KeyRecord,
+    KeyRequest,
+    Metadata,
+    RecordPatch,
+    Seconds,
+    Status,
+    Unset,
+    frozen_metadata,
+)
+from asgi_apikey.verification import status_of
+
+MAX_NAME = 255
+"""Characters of an owner, tenant, name or actor: what fits the narrowest column of the systems people come from."""
+MAX_TEXT = 2_048
+"""Characters of a description or a reason."""
+MAX_SCOPES = 100
+MAX_SCOPE = 128
+MAX_METADATA = 8_192
+"""Bytes of the metadata as JSON text; they are held in memory with every cached key."""
+MAX_LEVELS = 32
+"""Containers within each other in the metadata: deeper ones could be written, and not be read on a fuller stack."""
+
+# RFC 6749, section 3.3, scope-token: printable ASCII without space, quotation mark and backslash.
+_ENVIRONMENT = re.compile(r"[a-z][a-z0-9]{0,15}")
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
+
+
+def instant(value: object) -> Instant:
+    """Round to the millisecond, which every repository keeps exactly.
+
+    Raises:
+        InvalidRequest: Not a finite number of seconds within the years 1970 to 9999.
+    """
+    number = _number(value)
+    # The upper bound is one for what is kept: the last half of a millisecond of 9999 is rounded into the next year.
+    if not (number >= 0 and round(number, 3) < 253_402_300_800):
+        raise InvalidRequest("an instant is a number of Unix seconds between the years 1970 and 9999")
+    return round(number, 3)
+
+
+def environment(value: object) -> str:
+    """Return `value` if it can stand in a key.
+
+    Raises:
+        InvalidRequest: Not 1 to 16 lower-case letters and digits, starting with a letter.
+    """
+    if not isinstance(value, str) or not _ENVIRONMENT.fullmatch(value):
+        raise InvalidRequest("an environment is 1 to 16 lower-case letters and digits, starting with a letter")
+    return value
+
+
+def text(value: object, what: str, *, most: int, least: int = 0) -> str:
+    """Return `value`, which may have several lines, if every repository can keep it.
+
+    Raises:
+        InvalidRequest: Too long, blank where it must not be, or with control characters or lone surrogates.
+    """
+    if not isinstance(value, str):
+        raise InvalidRequest(f"{what} must be text")
+    if len(value) > most or len(value.strip()) < least:
+        raise InvalidRequest(f"{what} must have {least} to {most} characters, and not only spaces")
+    if any((ord(char) < 0x20 and char not in "\n\t") or 0x7F <= ord(char) < 0xA0 for char in value):
+        raise InvalidRequest(f"{what} must not contain control characters")
+    if any(0xD800 <= ord(char) < 0xE000 for char in value):
+        raise InvalidRequest(f"{what} must be valid Unicode")
+    return value
+
+
+def line(value: object, what: str, *, most: int, least: int = 0) -> str:
+    """Return `value` if it is a `text` that stays on one line of a log and in one column of a table.
+
+    Raises:
+        InvalidRequest: As `text` does, or with a tab or a line break; U+2028 and U+2029 are line breaks too.
+    """
+    checked = text(value, what, most=most, least=least)
+    if any(char in "\n\t\u2028\u2029" for char in checked):
+        raise InvalidRequest(f"{what} must be one line without tabs")
+    return checked
+
+
+def scopes(values: object) -> frozenset[str]:
+    """Return the scopes as a set.
+
+    Raises:
+        InvalidRequest: A string instead of a collection, too many, too long, or not an RFC 6749 scope token.
+    """
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InvalidRequest("scopes must be a collection of names, not one string")
+    result = frozenset(_scope(value) for value in values)
+    if len(result) > MAX_SCOPES:
+        raise InvalidRequest(f"a key has at most {MAX_SCOPES} scopes")
+    return result
+
+
+def metadata(value: Metadata) -> Metadata:
+    """Return the metadata as a read-only copy.
+
+    Raises:
+        InvalidRequest: Not a JSON object, too large, or nested too deeply.
+    """
+    if not isinstance(value, Mapping):
+        raise InvalidRequest("metadata must be a JSON object")
+    try:
+        written = json.dumps(dict(value), default=_plain, allow_nan=False, ensure_ascii=False)
+        size = len(written.encode())
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequest("metadata must consist of JSON values, without NaN and infinity") from error
+    # A backslash of the text itself is written as two: without those, what is left opens an escape.
+    if size > MAX_METADATA or "\\u0000" in written.replace("\\\\", ""):
+        raise InvalidRequest(f"metadata must be at most {MAX_METADATA} bytes of JSON, without NUL characters")
+    # Small and free of cycles by now, so it can be walked.
+    if not _well_formed(value, MAX_LEVELS):
+        raise InvalidRequest(f"metadata must have text for keys and at most {MAX_LEVELS} levels")
+    return frozen_metadata(json.loads(written))
+
+
+def record_of(
+    request: KeyRequest,
+    *,
+    key_id: str,
+    digest: str,
+    hint: str,
+    environment: str,
+    now: Instant,
+    replaces: str | None = None,
+) -> KeyRecord:
+    """Return the record of a new key as asked for.
+
+    Raises:
+        InvalidRequest: A value that a key cannot have.
+    """
+    now = instant(now)
+    expires_at = _end(request, now)
+    not_before = None if request.not_before is None else instant(request.not_before)
+    if not_before is not None and expires_at is not None and not_before >= expires_at:
+        raise InvalidRequest("not_before must lie before the end of the key")
+    return KeyRecord(
+        key_id=key_id,
+        digest=digest,
+        owner=line(request.owner, "owner", least=1, most=MAX_NAME),
+        tenant=line(request.tenant, "tenant", most=MAX_NAME),
+        environment=environment,
+        name=line(request.name, "name", most=MAX_NAME),
+        description=text(request.description, "description", most=MAX_TEXT),
+        hint=hint,
+        scopes=scopes(request.scopes),
+        created_at=now,
+        created_by=line(request.created_by, "created_by", most=MAX_NAME),
+        not_before=not_before,
+        expires_at=expires_at,
+        replaces=replaces,
+        metadata=metadata(request.metadata),
+    )
+
+
+def amendment(record: KeyRecord, patch: RecordPatch, now: Instant) -> RecordPatch:
+    """Return the patch, checked against the record that it is for.
+
+    Raises:
+        InvalidRequest: A value that a key cannot have, or the key is revoked.
+    """
+    if record.revoked_at is not None:
+        raise InvalidRequest("a revoked key cannot be amended")
+    checked = replace(
+        patch,
+        name=patch.name if isinstance(patch.name, Unset) else line(patch.name, "name", most=MAX_NAME),
+        description=patch.description
+        if isinstance(patch.description, Unset)
+        else text(patch.description, "description", most=MAX_TEXT),
+        scopes=patch.scopes if isinstance(patch.scopes, Unset) else scopes(patch.scopes),
+        metadata=patch.metadata if isinstance(patch.metadata, Unset) else metadata(patch.metadata),
+        not_before=_instant_or_none(patch.not_before),
+        expires_at=_instant_or_none(patch.expires_at),
+    )
+    start = record.not_before if isinstance(checked.not_before, Unset) else checked.not_before
+    end = record.expires_at if isinstance(checked.expires_at, Unset) else checked.expires_at
+    if not isinstance(checked.expires_at, Unset) and end is not None and end <= now:
+        raise InvalidRequest("expires_at must lie in the future; revoke the key to end it now")
+    if start is not None and end is not None and start >= end:
+        raise InvalidRequest("not_before must lie before the end of the key")
+    return checked
+
+
+def disabling(record: KeyRecord, now: Instant) -> RecordPatch | None:
+    """Return what switches the key off; None when it is off.
+
+    Raises:
+        InvalidRequest: The key is revoked.
+    """
+    if record.revoked_at is not None:
+        raise InvalidRequest("a revoked key cannot be disabled")
+    return None if record.disabled_at is not None else RecordPatch(disabled_at=instant(now))
+
+
+def enabling(record: KeyRecord, now: Instant) -> RecordPatch | None:
+    """Return what switches the key on; None when it is on.
+
+    Raises:
+        InvalidRequest: The key is revoked, which is for good.
+    """
+    if record.revoked_at is not None:
+        raise InvalidRequest("a revoked key cannot be enabled; issue a new one")
+    return None if record.disabled_at is None else RecordPatch(disabled_at=None)
+
+
+def revocation(record: KeyRecord, now: Instant, *, by: str, reason: str) -> RecordPatch | None:
+    """Return what revokes the key; None when it is revoked: the first reason stays.
+
+    Raises:
+        InvalidRequest: A reason or actor that cannot be kept.
+    """
+    if record.revoked_at is not None:
+        return None
+    return RecordPatch(
+        revoked_at=instant(now),
+        revoked_by=line(by, "revoked_by", most=MAX_NAME),
+        revoke_reason=text(reason, "revoke_reason", most=MAX_TEXT),
+    )
+
+
+def succession(record: KeyRecord, now: Instant, *, grace: Seconds) -> RecordPatch:
+    """Return what ends a key that is being replaced: `grace` seconds from now, but never later than it ends anyway.
+
+    Raises:
+        InvalidRequest: The key is not in use, or the grace is not a number of seconds, 0 or more.
+    """
+    status = status_of(record, now)
+    if status is not Status.ACTIVE:
+        raise InvalidRequest(f"only an active key can be rotated; this one is {status.value.replace('_', ' ')}")
+    if not _number(grace) >= 0:
+        raise InvalidRequest("grace must be 0 or more seconds")
+    over = now + _number(grace)
+    if record.expires_at is not None and record.expires_at <= over:
+        return RecordPatch(expires_at=record.expires_at)
+    end = instant(over)
+    # Never rounded up: with no grace the key must have ended when this returns, not half a millisecond later.
+    return RecordPatch(expires_at=end if end <= over else instant(end - 0.001))
+
+
+def successor(record: KeyRecord, now: Instant, *, created_by: str) -> KeyRequest:
+    """Return what to issue in place of `record`: the same rights, and again the lifetime it was given."""
+    lifetime = None if record.expires_at is None else record.expires_at - record.created_at
+    return KeyRequest(
+        owner=record.owner,
+        tenant=record.tenant,
+        environment=record.environment,
+        name=record.name,
+        description=record.description,
+        scopes=record.scopes,
+        expires_at=None if lifetime is None else now + lifetime,
+        created_by=created_by,
+        metadata=record.metadata,
+    )
+
+
+def _scope(value: object) -> str:
+    if not isinstance(value, str) or len(value) > MAX_SCOPE or not _SCOPE.fullmatch(value):
+        raise InvalidRequest(
+            f"a scope is 1 to {MAX_SCOPE} printable ASCII characters without space, quotation mark and backslash"
+        )
+    return value
+
+
+def _end(request: KeyRequest, now: Instant) -> Instant | None:
+    if request.expires_in is not None and request.expires_at is not None:
+        raise InvalidRequest("give expires_in or expires_at, not both")
+    if request.expires_in is not None:
+        end = instant(now + _number(request.expires_in))
+    elif request.expires_at is not None:
+        end = instant(request.expires_at)
+    else:
+        return None
+    if end <= now:
+        raise InvalidRequest("the end of a key must lie in the future")
+    return end
+
+
+def _instant_or_none(value: Instant | Unset | None) -> Instant | Unset | None:
+    return value if value is None or isinstance(value, Unset) else instant(value)
+
+
+def _number(value: object) -> float:
+    """Return `value` as a float, and NaN for what is no number or too large for one: comparisons then refuse it."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
+
+
+def _well_formed(value: object, levels: int) -> bool:
+    # JSON would write the key 1 as "1" silently, beside a "1" that may be there already.
+    if isinstance(value, Mapping):
+        return levels > 0 and all(isinstance(key, str) and _well_formed(value[key], levels - 1) for key in value)
+    if isinstance(value, list | tuple):
+        return levels > 0 and all(_well_formed(item, levels - 1) for item in value)
+    return True
+
+
+def _plain(value: object) -> dict[object, object]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"not a JSON value: {type(value).__name__}")

@@ -1,0 +1,1 @@
+"""What a process, or a group of them, remembers about presented keys."""

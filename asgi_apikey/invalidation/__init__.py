@@ -1,0 +1,1 @@
+"""How workers agree that a cached verdict is still the truth."""

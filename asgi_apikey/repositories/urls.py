@@ -1,0 +1,48 @@
+"""From a URL to the repository it names; each scheme's library is imported when the scheme is used."""
+
+from __future__ import annotations
+
+from asgi_apikey.errors import ConfigurationError, MissingExtra
+from asgi_apikey.protocols import KeyRepository
+from asgi_apikey.repositories.memory import MemoryRepository
+from asgi_apikey.repositories.sql import SQLRepository
+
+
+def open_repository(url: str) -> KeyRepository:
+    """Return the repository that `url` names. Nothing is opened yet, and no file is made.
+
+    Known are `memory:` and `sqlite:///relative/path.db`, `sqlite:////absolute/path.db` (also spelled
+    `sqlite+aiosqlite:`). The path is taken as it is, without percent-decoding, as SQLAlchemy does.
+
+    Raises:
+        ConfigurationError: Another scheme, or a part that the scheme does not have. The message never repeats the
+            URL, which may hold a password.
+        MissingExtra: The scheme's library is not installed.
+    """
+    scheme, _, rest = url.partition(":")
+    makers = {"memory": _memory, "sqlite": _sqlite, "sqlite+aiosqlite": _sqlite}
+    if scheme not in makers or scheme == url:
+        raise ConfigurationError(f"the store's URL must start with one of {', '.join(f'{each}:' for each in makers)}")
+    return makers[scheme](rest)
+
+
+def _memory(rest: str) -> KeyRepository:
+    if rest not in ("", "//"):
+        raise ConfigurationError("write 'memory:': it has no path and no options")
+    return MemoryRepository()
+
+
+def _sqlite(rest: str) -> KeyRepository:
+    if not rest.startswith("///") or len(rest) == 3:
+        raise ConfigurationError("write 'sqlite:///relative/path.db' or 'sqlite:////absolute/path.db'")
+    if "?" in rest or "#" in rest:
+        raise ConfigurationError(
+            "an sqlite: URL has no options; pass SQLRepository(SQLiteDriver(path, busy_timeout=...)) instead"
+        )
+    try:
+        from asgi_apikey.repositories.sqlite import SQLiteDriver
+    except ModuleNotFoundError as error:
+        if error.name != "aiosqlite":
+            raise
+        raise MissingExtra("sqlite", "an sqlite: URL") from error
+    return SQLRepository(SQLiteDriver(rest.removeprefix("///")))

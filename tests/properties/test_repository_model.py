@@ -1,0 +1,176 @@
+"""SQLite does what memory does, whatever is asked of both in whatever order."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from asgi_apikey.errors import APIKeyError
+from asgi_apikey.models import UNSET, KeyQuery, RecordPatch, Status, Usage
+from asgi_apikey.protocols import KeyRepository
+from asgi_apikey.repositories.memory import MemoryRepository
+from asgi_apikey.repositories.sql import SQLRepository
+from asgi_apikey.repositories.sqlite import SQLiteDriver
+from tests.contracts.repository import NOW, a_record
+
+KEY_IDS = st.sampled_from(["a", "b", "c", "é", "a\0", ""])
+INSTANTS = st.sampled_from([NOW - 1, NOW, NOW + 1, NOW + 1 / 3, float("nan")])
+TEXT = st.sampled_from(["", "x", "☃", "a\0", "\ud800"])
+SCOPES = st.frozensets(st.sampled_from(["s", "t", "a b", ""]), max_size=2)
+METADATA = st.sampled_from([{}, {"a": [1, {"b": None}]}, {"x": float("nan")}])
+VERSIONS = st.integers(0, 6)
+
+
+def or_unset(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Mostly leave a column of a patch as it is."""
+    return st.just(UNSET) | st.just(UNSET) | values
+
+
+RECORDS = st.builds(
+    a_record,
+    KEY_IDS,
+    created_at=INSTANTS,
+    owner=TEXT,
+    scopes=SCOPES,
+    metadata=METADATA,
+    not_before=st.none() | INSTANTS,
+    expires_at=st.none() | INSTANTS,
+    version=st.integers(1, 3),
+)
+PATCHES = st.builds(
+    RecordPatch,
+    name=or_unset(TEXT),
+    scopes=or_unset(SCOPES),
+    not_before=or_unset(st.none() | INSTANTS),
+    expires_at=or_unset(st.none() | INSTANTS),
+    disabled_at=or_unset(st.none() | INSTANTS),
+    revoked_at=or_unset(INSTANTS),
+    metadata=or_unset(METADATA),
+)
+
+
+class RepositoryPair(RuleBasedStateMachine):
+    """One store in memory, one in a file; every call goes to both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.runner = asyncio.Runner()
+        self.memory = MemoryRepository()
+        self.sqlite = SQLRepository(SQLiteDriver(self.folder / "keys.db"))
+
+    @initialize()
+    def begin(self) -> None:
+        """Make the file."""
+        self.runner.run(self.sqlite.open(create=True))
+
+    def teardown(self) -> None:
+        """Leave nothing behind."""
+        self.runner.run(self.sqlite.close())
+        self.runner.close()
+        shutil.rmtree(self.folder)
+
+    def both(self, call: Callable[[KeyRepository], Awaitable[object]]) -> object:
+        """Ask both, and expect the same answer or the same error."""
+
+        async def outcome(repository: KeyRepository) -> object:
+            try:
+                return await call(repository)
+            except APIKeyError as error:
+                return (type(error), str(error))
+
+        expected, found = self.runner.run(outcome(self.memory)), self.runner.run(outcome(self.sqlite))
+        assert found == expected
+        return found
+
+    @rule(record=RECORDS)
+    def add(self, record: Any) -> None:
+        """Insert."""
+        self.both(lambda repository: repository.add(record))
+
+    @rule(key_id=KEY_IDS, patch=PATCHES, version=VERSIONS)
+    def update(self, key_id: str, patch: RecordPatch, version: int) -> None:
+        """Change, at a version that may be right."""
+        self.both(lambda repository: repository.update(key_id, patch, version=version))
+
+    @rule(key_id=KEY_IDS, patch=PATCHES)
+    def update_current(self, key_id: str, patch: RecordPatch) -> None:
+        """Change, at the right version."""
+        record = self.runner.run(self.memory.get(key_id))
+        if record is not None:
+            self.both(lambda repository: repository.update(key_id, patch, version=record.version))
+
+    @rule(key_id=KEY_IDS, patch=PATCHES, successor=RECORDS, version=VERSIONS)
+    def replace(self, key_id: str, patch: RecordPatch, successor: Any, version: int) -> None:
+        """Rotate."""
+        self.both(lambda repository: repository.replace(key_id, patch, successor, version=version))
+
+    @rule(key_id=KEY_IDS, version=VERSIONS)
+    def delete(self, key_id: str, version: int) -> None:
+        """Remove, at a version that may be right."""
+        self.both(lambda repository: repository.delete(key_id, version=version))
+
+    @rule(key_id=KEY_IDS)
+    def delete_current(self, key_id: str) -> None:
+        """Remove, at the right version."""
+        record = self.runner.run(self.memory.get(key_id))
+        if record is not None:
+            self.both(lambda repository: repository.delete(key_id, version=record.version))
+
+    @rule(key_id=KEY_IDS, old=st.sampled_from(["sha256$a", "sha256$b", "new"]), new=TEXT)
+    def replace_digest(self, key_id: str, old: str, new: str) -> None:
+        """Re-hash."""
+        self.both(lambda repository: repository.replace_digest(key_id, old=old, new=new))
+
+    @rule(batch=st.lists(st.builds(Usage, KEY_IDS, st.integers(1, 9), INSTANTS), max_size=4))
+    def record_usage(self, batch: list[Usage]) -> None:
+        """Count."""
+        self.both(lambda repository: repository.record_usage(batch))
+
+    @rule(
+        owner=st.none() | TEXT,
+        status=st.none() | st.sampled_from(Status),
+        limit=st.integers(0, 4),
+        now=INSTANTS.filter(lambda now: now == now),
+    )
+    def find(self, owner: str | None, status: Status | None, limit: int, now: float) -> None:
+        """Read all pages."""
+        query = KeyQuery(owner=owner, status=status, limit=limit)
+        while True:
+            page: Any = self.both(partial(_find, query=query, now=now))
+            if isinstance(page, tuple) or page.next_cursor is None:
+                return
+            query = replace(query, cursor=page.next_cursor)
+
+    @rule()
+    def close(self) -> None:
+        """Close; the next call opens again."""
+        self.both(lambda repository: repository.close())
+
+    @invariant()
+    def every_key_is_the_same(self) -> None:
+        """Both hold the same records."""
+        for key_id in ("a", "b", "c", "é"):
+            self.both(partial(_get, key_id=key_id))
+
+
+async def _get(repository: KeyRepository, *, key_id: str) -> object:
+    return await repository.get(key_id)
+
+
+async def _find(repository: KeyRepository, *, query: KeyQuery, now: float) -> object:
+    return await repository.find(query, now=now)
+
+
+TestRepositoryPair = RepositoryPair.TestCase
+TestRepositoryPair.settings = settings(max_examples=40, stateful_step_count=25)

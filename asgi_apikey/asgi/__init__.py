@@ -1,0 +1,1 @@
+"""The ASGI floor: the only one that knows HTTP."""

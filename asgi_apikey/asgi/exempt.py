@@ -1,0 +1,102 @@
+"""Paths that need no key: exact ones and whole subtrees, in one plain spelling each.
+
+Everything is protected unless it is listed, because frameworks serve one handler under many spellings
+(`//admin`, `/ADMIN`, `/a%64min`, `http://host/admin`): a list of protected paths can be walked around, a list of
+exempt ones cannot, as long as an odd spelling is never exempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from asgi_apikey.asgi.types import Scope
+from asgi_apikey.errors import ConfigurationError
+
+# Separators and escapes that some server, proxy or router reads differently from its neighbour, and U+FFFD, which
+# stands where a server could not decode.
+_ODD_CHARACTERS = frozenset("\\;%#?\ufffd\x7f") | frozenset(map(chr, range(0x20)))
+
+# A URL needs escapes for other ASCII characters never (RFC 3986 section 2.3), or they are separators, and an
+# escaped separator is exactly what proxies and routers disagree about.
+_ESCAPES_NEEDED = frozenset(b' "<>[]^`{|}') | frozenset(range(0x80, 0x100))
+
+
+class ExemptPaths:
+    """Decides whether a request's path is one of the listed ones.
+
+    Args:
+        paths: `"/health"` matches itself alone; `"/static/*"` matches everything below `/static/`, not `/static`.
+            Case-sensitive, and relative to where the application is mounted.
+
+    Raises:
+        ConfigurationError: A path could never match, or would match everything.
+    """
+
+    def __init__(self, paths: Collection[str]) -> None:
+        for path in paths:
+            _check(path)
+        self._exact = frozenset(path for path in paths if not path.endswith("/*"))
+        self._subtrees = tuple(path.removesuffix("*") for path in paths if path.endswith("/*"))
+
+    def matches(self, scope: Scope) -> bool:
+        """Whether the request's path is exempt; a path in any unusual spelling never is."""
+        path = _route_path(scope)
+        if path not in self._exact and not path.startswith(self._subtrees):
+            return False
+        return _is_plain(path) and _is_plain(scope["path"]) and _is_plainly_escaped(scope.get("raw_path"))
+
+
+def _route_path(scope: Scope) -> str:
+    """The path that the router inside looks at: without `root_path`, if that is a prefix of whole segments.
+
+    Source: Starlette's `get_route_path`. Servers differ: uvicorn puts `root_path` in front of `path`, the others
+    leave `path` alone, so a path that does not begin with it is routed as it is.
+    """
+    path: str = scope["path"]
+    root_path: str = scope.get("root_path") or ""
+    rest = path[len(root_path) :]
+    return rest if path.startswith(root_path) and rest.startswith("/") else path
+
+
+def _is_plain(path: str) -> bool:
+    return path.startswith("/") and _ODD_CHARACTERS.isdisjoint(path) and not _has_odd_segment(path)
+
+
+def _has_odd_segment(path: str) -> bool:
+    """Whether a segment is empty (but for the last one), `.` or `..`."""
+    segments = path.split("/")[1:]
+    return "" in segments[:-1] or "." in segments or ".." in segments
+
+
+def _is_plainly_escaped(raw_path: object) -> bool:
+    """Whether the path as sent escapes only what must be escaped; servers need not tell it (`None`)."""
+    if raw_path is None:
+        return True
+    if not isinstance(raw_path, bytes):
+        return False
+    # Some clients that call an application in process leave the query in here.
+    sent = raw_path.partition(b"?")[0]
+    plain, *escaped = sent.split(b"%")
+    return plain.startswith(b"/") and b"//" not in sent and all(_is_needed_escape(piece[:2]) for piece in escaped)
+
+
+def _is_needed_escape(digits: bytes) -> bool:
+    try:
+        return len(digits) == 2 and digits.isalnum() and int(digits, 16) in _ESCAPES_NEEDED
+    except ValueError:
+        return False
+
+
+def _check(path: object) -> None:
+    if not isinstance(path, str) or not path.startswith("/"):
+        raise ConfigurationError(f"exempt path {path!r} does not start with '/'; write '/health' or '/static/*'")
+    if path == "/*":
+        raise ConfigurationError("exempt='/*' would protect nothing; list the paths, or use required=False")
+    stem = path[:-1] if path.endswith("/*") else path
+    if "*" in stem:
+        raise ConfigurationError(f"exempt path {path!r}: '*' stands for whole segments at the end; write '/static/*'")
+    if not _is_plain(stem):
+        raise ConfigurationError(
+            f"exempt path {path!r} can never match: no '//', dot segments, escapes, '?', '#', ';' or '\\'; "
+            "write the decoded path in its plain spelling"
+        )

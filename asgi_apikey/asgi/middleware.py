@@ -1,0 +1,281 @@
+"""The middleware: every request in, a principal or a refusal out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from asgi_apikey.asgi.admission import ADMISSION, CURRENT, Admission, admission_of, claimed_state
+from asgi_apikey.asgi.checks import check_flags, check_parts, check_texts, required_scopes
+from asgi_apikey.asgi.exempt import ExemptPaths
+from asgi_apikey.asgi.extract import Extractor
+from asgi_apikey.asgi.lifespan import run_lifespan
+from asgi_apikey.asgi.problems import Answers
+from asgi_apikey.asgi.refusals import OnRefusal, Refusals
+from asgi_apikey.asgi.require import guardable, refusal_of
+from asgi_apikey.asgi.types import ASGIApp, Headers, Keys, Receive, Scope, Send
+from asgi_apikey.errors import MissingScope
+from asgi_apikey.models import Principal
+
+
+class APIKeyMiddleware:
+    """Guards an ASGI application with API keys, on HTTP and WebSockets.
+
+    Wrap the whole application: `app = APIKeyMiddleware(app, keys=keys)`. Every request gets an entry in its state,
+    the principal or None; whoever is refused never reaches the application. Revoking a key stops new requests and new
+    WebSockets, not those that run already. Other kinds of connection than HTTP, WebSocket and lifespan are refused with
+    an exception, as ASGI demands for what an application does not know.
+
+    The application gets a copy of the header list, so trailers that a server adds later are not in it. A key in
+    the query string is always overwritten in the ASGI scope, for the server's access log; `strip` removes
+    the credential altogether, wherever it was.
+
+    Nested in another one with the same `keys`, it takes over the verdict and adds its own requirements.
+    It keeps nothing between requests: frameworks may build as many instances as they like.
+
+    Args:
+        app: The application inside.
+        keys: Who knows the keys, an `APIKeys`.
+        header: The header that carries the key, None for none. In any upper and lower case; `_` is not `-`.
+        query_param: The query parameter that does, None for none. URLs end up in logs, histories and `Referer`.
+        bearer: Whether `Authorization: Bearer <key>` does.
+        cookie: The cookie that does, None for none. Browsers send it with requests that other sites start, and a
+            WebSocket handshake obeys no CORS rule: check `Origin` where this is enabled.
+        exempt: Paths that need no key: `"/health"`, or `"/static/*"` for all below. Requests for them are anonymous,
+            whatever they carry. Odd spellings of a path are never exempt.
+        required: Whether a request must carry a key. If not, one without is anonymous; a bad key is refused anyway.
+        scopes: What a key must be granted. Anonymous requests, where they are let through, are not asked.
+        strip: Whether the credential is removed before the application sees the request.
+        state_key: Where the principal is, in the request's state.
+        on_refusal: Answers refused requests in place of the standard body, see `Refusals`.
+        allow_preflight: Whether CORS preflights pass, anonymous: `OPTIONS` with `Origin` and
+            `Access-Control-Request-Method`, which browsers send without credentials.
+        realm: The protection space named in `WWW-Authenticate`.
+
+    Raises:
+        ConfigurationError: The arguments make no sense together, or would leave something open.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        keys: Keys,
+        header: str | None = "X-API-Key",
+        query_param: str | None = None,
+        bearer: bool = False,
+        cookie: str | None = None,
+        exempt: Collection[str] = (),
+        required: bool = True,
+        scopes: Collection[str] = (),
+        strip: bool = False,
+        state_key: str = "api_key",
+        on_refusal: OnRefusal | None = None,
+        allow_preflight: bool = True,
+        realm: str = "api",
+    ) -> None:
+        check_parts(app, keys, on_refusal)
+        check_flags(bearer=bearer, required=required, strip=strip, allow_preflight=allow_preflight)
+        check_texts(exempt, state_key, realm)
+        self.app = app
+        self._keys = keys
+        self._extractor = Extractor(header=header, query_param=query_param, bearer=bearer, cookie=cookie)
+        self._exempt = ExemptPaths(exempt) if exempt else None
+        self._required = required
+        self._scopes = required_scopes(scopes)
+        self._strip = strip
+        self._state_key = state_key
+        self._allow_preflight = allow_preflight
+        self._refusals = Refusals(
+            Answers(realm=realm, bearer=bearer, api_key=self._extractor.other_places), on_refusal=on_refusal
+        )
+        # Bound once: each saves an attribute look-up and a descriptor call per request.
+        self._authenticate_nowait = keys.authenticate_nowait
+        self._lifespan_states = keys.lifespan_states
+        self._straight = b"" if strip else self._extractor.only_header
+        self._straight_size = len(self._straight)
+        self._scheme = b"Bearer " if bearer else b""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        try:
+            principal = self._known(scope) if self._straight else None
+        except Exception as error:
+            # Denies the request: whatever went wrong before we knew the principal, nobody gets in.
+            await self._refuse(error, scope, receive, send)
+            return
+        if principal is None:
+            await self._look_closely(scope, receive, send)
+            return
+        token = CURRENT.set(principal)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            CURRENT.reset(token)
+            scope[ADMISSION] = None
+
+    def _known(self, scope: Scope) -> Principal | None:
+        """Admit a request with a key we remember in the one header where keys are looked for, or return None.
+
+        The straight line through `_look_closely` for almost every request: same decisions, none of the branches.
+
+        Raises:
+            MissingScope: The key is good and lacks a scope.
+        """
+        if (
+            scope["type"] != "http"
+            or scope["method"] == "OPTIONS"
+            or ADMISSION in scope
+            or (self._exempt is not None and self._exempt.matches(scope))
+        ):
+            return None
+        scope["headers"] = headers = list(scope["headers"])
+        wanted, size = self._straight, self._straight_size
+        presented: bytes | None = None
+        for name, value in headers:
+            # The length first: `lower` on each name would cost as much as the rest of the scan.
+            if len(name) == size and name.lower() == wanted:
+                if presented is not None:
+                    return None
+                presented = value
+        if presented is None:
+            return None
+        if self._scheme:
+            if not presented.startswith(self._scheme):
+                return None
+            presented = presented[len(self._scheme) :]
+        # Blanks around it, which servers should have removed, only make this a miss.
+        principal = self._authenticate_nowait(presented)
+        if principal is None:
+            return None
+        if self._scopes and not self._scopes <= principal.scopes:
+            raise MissingScope(self._scopes)
+        state = scope.get("state")
+        if not isinstance(state, dict) or self._state_key in state or id(state) in self._lifespan_states:
+            # The call for everybody would cost a twentieth of the whole.
+            state = claimed_state(scope, self._state_key, self._lifespan_states)
+        state[self._state_key] = principal
+        scope[ADMISSION] = (self._keys, principal, headers, self._refusals)
+        return principal
+
+    async def _look_closely(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("type") == "lifespan":
+            await run_lifespan(self.app, self._keys, scope, receive, send)
+            return
+        guardable(scope)
+        outer = admission_of(scope)
+        try:
+            principal = await self._decide(scope, outer)
+        except Exception as error:
+            # Denies the request: cannot decide is a no.
+            await self._refuse(error, scope, receive, send)
+            return
+        # Nothing is awaited from here to the application: the last look was taken inside `_decide`.
+        token = CURRENT.set(principal)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            CURRENT.reset(token)
+            _restore(scope, outer)
+
+    async def _decide(self, scope: Scope, outer: Admission | None) -> Principal | None:
+        """Return who gets in, None for anonymous, having prepared the ASGI scope for it.
+
+        Raises:
+            AuthenticationError: Nobody does.
+            Undecidable: That cannot be told.
+        """
+        state = self._state(scope, outer)
+        headers, query_string = _snapshot(scope, outer), scope.get("query_string") or b""
+        shown = self._conceal(scope, headers, query_string)
+        if self._is_open(scope, headers):
+            principal = _inherited(outer, self._keys)
+        else:
+            principal = await self._identified(scope, headers, query_string, outer)
+            refusal = refusal_of(principal, self._scopes) if principal is not None or self._required else None
+            if refusal is not None:
+                raise refusal
+        if state[self._state_key] is not principal:
+            state[self._state_key] = principal
+        scope[ADMISSION] = (self._keys, principal, shown, self._refusals)
+        return principal
+
+    def _state(self, scope: Scope, outer: Admission | None) -> dict[str, object]:
+        """Claim the request's state, unless a layer further out has done so and its entry stands."""
+        principal = _inherited(outer, self._keys)
+        state = scope.get("state")
+        if principal is not None and isinstance(state, dict) and state.get(self._state_key) is principal:
+            return state
+        return claimed_state(scope, self._state_key, self._lifespan_states)
+
+    def _conceal(self, scope: Scope, headers: Headers, query_string: bytes) -> Headers:
+        """Take the credential out of what others see from here on; return the headers they see."""
+        extractor = self._extractor
+        if extractor.reads_query:
+            hide = extractor.stripped_query if self._strip else extractor.redacted_query
+            scope["query_string"] = hide(query_string)
+        shown = scope["headers"] = extractor.stripped_headers(headers) if self._strip else headers
+        return shown
+
+    def _is_open(self, scope: Scope, headers: Headers) -> bool:
+        """Whether the request needs no key."""
+        if self._exempt is not None and self._exempt.matches(scope):
+            return True
+        return self._allow_preflight and scope.get("method") == "OPTIONS" and _is_preflight(headers)
+
+    async def _identified(
+        self, scope: Scope, headers: Headers, query_string: bytes, outer: Admission | None
+    ) -> Principal | None:
+        """Return whom the request speaks for, None if it carries nothing to tell by."""
+        inherited = _inherited(outer, self._keys)
+        if inherited is not None and outer is not None and headers is outer[2]:
+            return inherited
+        # A key in headers that the layer further out has not seen is a credential like any other.
+        presented = self._extractor.find(headers, query_string)
+        if presented is None:
+            return inherited
+        principal = await self._keys.authenticate(presented, client=_address_of(scope))
+        if not isinstance(principal, Principal):
+            raise TypeError("authenticate() has returned something else than a Principal")
+        return principal
+
+    async def _refuse(self, reason: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+        guardable(scope)
+        claimed_state(scope, self._state_key, self._lifespan_states)
+        token = CURRENT.set(None)
+        try:
+            await self._refusals.refuse(reason, scope, receive, send)
+        finally:
+            CURRENT.reset(token)
+
+
+def _inherited(outer: Admission | None, keys: Keys) -> Principal | None:
+    """The principal that a layer further out has found with the same keys; None if there is none."""
+    return outer[1] if outer is not None and outer[0] is keys else None
+
+
+def _restore(scope: Scope, outer: Admission | None) -> None:
+    """Leave the ASGI scope as the layer further out, or nobody, had it: a verdict must not outlive its request."""
+    if outer is None:
+        scope.pop(ADMISSION, None)
+    else:
+        scope[ADMISSION] = outer
+
+
+def _snapshot(scope: Scope, outer: Admission | None) -> Headers:
+    """The header lines as they are now. uvicorn with httptools adds trailers to its own list, even while we run."""
+    headers: Headers = scope["headers"]
+    # The other layer's list is a copy already, and recognisable as the one that was judged.
+    return headers if outer is not None and headers is outer[2] else list(headers)
+
+
+def _is_preflight(headers: Headers) -> bool:
+    """Whether an `OPTIONS` request is a CORS preflight (https://fetch.spec.whatwg.org/#cors-preflight-request)."""
+    names = [name.lower() for name, value in headers if value]
+    return names.count(b"origin") == 1 and names.count(b"access-control-request-method") == 1
+
+
+def _address_of(scope: Scope) -> str | None:
+    """The peer's address; None on a Unix socket. Daphne gives a list, others a tuple."""
+    client = scope.get("client")
+    address = client[0] if isinstance(client, tuple | list) and client else None
+    return address if isinstance(address, str) and address else None

@@ -1,0 +1,203 @@
+"""Errors as HTTP sees them: the only place where an error gets a status.
+
+| error | status | outward code |
+|---|---|---|
+| MissingCredential | 401 | missing_credential |
+| AmbiguousCredential | 400 | ambiguous_credential |
+| InvalidKey and everything below it, any other AuthenticationError | 401 | invalid_key |
+| MissingScope | 403 | missing_scope |
+| RateLimited | 429 | rate_limited |
+| StoreUnavailable, Overloaded, any other Undecidable | 503 | store_unavailable, overloaded, undecidable |
+| KeyNotFound, KeyExists, StaleRecord, InvalidRequest | 404, 409, 412, 422 | as named |
+
+Bodies are RFC 9457 problem details, rendered once per class, so every InvalidKey is answered with the same bytes:
+from outside nobody can tell an unknown key from a revoked one. Nothing a client sent is ever repeated to it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from asgi_apikey.asgi.types import Headers
+from asgi_apikey.errors import (
+    AmbiguousCredential,
+    APIKeyError,
+    AuthenticationError,
+    InvalidKey,
+    InvalidRequest,
+    KeyExists,
+    KeyNotFound,
+    MissingCredential,
+    MissingScope,
+    Overloaded,
+    RateLimited,
+    StaleRecord,
+    StoreUnavailable,
+    Undecidable,
+)
+from asgi_apikey.models import Seconds
+
+TYPE_BASE: Final = "urn:asgi-apikey:error:"
+"""What a problem's `type` starts with: a name that stays, and that nobody has to host."""
+
+_LONGEST_RETRY: Final[Seconds] = 3_600.0
+
+# RFC 6749 appendix A.4: the characters of a scope name, and so of the `scope` attribute's quoted string.
+_SCOPE_CHARACTERS = frozenset(map(chr, [0x21, *range(0x23, 0x5C), *range(0x5D, 0x7F)]))
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One row of the table.
+
+    Attributes:
+        status: HTTP status code.
+        code: Stable name for programs; also the end of `type`.
+        title: Short and the same each time (RFC 9457 section 3.1.4).
+        detail: What the client can do about it.
+        bearer_error: The error code of RFC 6750 section 3.1 that says the same to a Bearer client, or None.
+    """
+
+    status: int
+    code: str
+    title: str
+    detail: str
+    bearer_error: str | None = None
+
+    def body(self) -> bytes:
+        """Return the problem as JSON (RFC 9457 section 3.1), with `code` as an extension member."""
+        members = {
+            "type": TYPE_BASE + self.code,
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+        }
+        return json.dumps(members, separators=(",", ":")).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response ready to be sent.
+
+    Attributes:
+        headers: In this order; whoever sends them makes a list of his own, because others may add to it.
+    """
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+
+_UNDECIDABLE = Problem(503, "undecidable", "Cannot decide now", "The API key cannot be checked now. Try again.")
+
+_REJECTED = Problem(401, "invalid_key", "API key rejected", "The API key is not accepted.", "invalid_token")
+
+TABLE: Final[Mapping[type, Problem]] = {
+    MissingCredential: Problem(401, "missing_credential", "API key required", "The request carries no API key."),
+    AmbiguousCredential: Problem(
+        400,
+        "ambiguous_credential",
+        "More than one credential",
+        "Send the API key once, in one place.",
+        "invalid_request",
+    ),
+    InvalidKey: _REJECTED,
+    AuthenticationError: _REJECTED,
+    MissingScope: Problem(
+        403,
+        "missing_scope",
+        "Scope required",
+        "The API key lacks a scope that this needs.",
+        "insufficient_scope",
+    ),
+    RateLimited: Problem(429, "rate_limited", "Too many failed attempts", "Wait before trying again."),
+    StoreUnavailable: Problem(503, "store_unavailable", _UNDECIDABLE.title, _UNDECIDABLE.detail),
+    Overloaded: Problem(503, "overloaded", _UNDECIDABLE.title, _UNDECIDABLE.detail),
+    Undecidable: _UNDECIDABLE,
+    KeyNotFound: Problem(404, "key_not_found", "No such key", "No key has this id."),
+    KeyExists: Problem(409, "key_exists", "Key exists", "A key with this id exists already."),
+    StaleRecord: Problem(412, "stale_record", "Key has changed", "The key changed since it was read. Read it again."),
+    InvalidRequest: Problem(422, "invalid_request", "Change refused", "The key cannot be changed like this."),
+}
+
+
+def problem_of(error: APIKeyError) -> Problem:
+    """Return the row of the error's nearest class; an error without one means that we cannot decide."""
+    for kind in type(error).__mro__:
+        if kind in TABLE:
+            return TABLE[kind]
+    return _UNDECIDABLE
+
+
+class Answers:
+    """The answers of one middleware, which differ from another's in their challenges.
+
+    Args:
+        realm: The protection space named in `WWW-Authenticate` (RFC 9110 section 11.5).
+        bearer: Whether a Bearer challenge is made (RFC 6750 section 3).
+        api_key: Whether an `ApiKey` challenge is made, for keys in any other place.
+    """
+
+    def __init__(self, *, realm: str, bearer: bool, api_key: bool) -> None:
+        self._realm = realm.replace("\\", "\\\\").replace('"', '\\"')
+        self._bearer = bearer
+        self._api_key = api_key
+        self._ready = {problem: self._render(problem) for problem in TABLE.values()}
+
+    def answer_to(self, error: APIKeyError) -> Answer:
+        """Return the response that refuses a request because of `error`."""
+        problem = problem_of(error)
+        if isinstance(error, MissingScope) and self._bearer:
+            return self._render(problem, scope=_scope_attribute(error.required))
+        if isinstance(error, RateLimited | Undecidable):
+            return self._later(problem, error.retry_after)
+        return self._later(problem, 1.0) if problem is _UNDECIDABLE else self._ready[problem]
+
+    def _later(self, problem: Problem, seconds: Seconds) -> Answer:
+        ready = self._ready[problem]
+        return Answer(ready.status, (*ready.headers, (b"retry-after", _whole_seconds(seconds))), ready.body)
+
+    def _render(self, problem: Problem, *, scope: str = "") -> Answer:
+        body = problem.body()
+        headers: Headers = [
+            (b"content-type", b"application/problem+json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"cache-control", b"no-store"),
+            # The address of a refused request may hold a key that nobody redacted: not ours to pass on.
+            (b"referrer-policy", b"no-referrer"),
+        ]
+        headers += [(b"www-authenticate", challenge.encode()) for challenge in self._challenges(problem, scope)]
+        return Answer(problem.status, tuple(headers), body)
+
+    def _challenges(self, problem: Problem, scope: str) -> list[str]:
+        challenges = []
+        if self._api_key and problem.status == 401:
+            challenges.append(f'ApiKey realm="{self._realm}"')
+        if self._bearer and (problem.status == 401 or problem.bearer_error):
+            # RFC 6750 section 3.1: no error code where no credential was sent.
+            error = f', error="{problem.bearer_error}"' if problem.bearer_error else ""
+            challenges.append(f'Bearer realm="{self._realm}"{error}{scope}')
+        return challenges
+
+
+def is_scope_name(name: object) -> bool:
+    """Whether this can be the name of a scope: visible ASCII without quote and backslash (RFC 6749 section 3.3)."""
+    return isinstance(name, str) and name != "" and _SCOPE_CHARACTERS.issuperset(name)
+
+
+def _scope_attribute(required: frozenset[str]) -> str:
+    # Names are checked where they are configured; this is the last border before a header line.
+    names = sorted(filter(is_scope_name, required))
+    return f', scope="{" ".join(names)}"' if names else ""
+
+
+def _whole_seconds(seconds: Seconds) -> bytes:
+    """Seconds for `Retry-After` (RFC 9110 section 10.2.3): at least one, rounded up, an hour at most."""
+    if not seconds > 1.0:  # also NaN
+        return b"1"
+    return b"%d" % math.ceil(min(seconds, _LONGEST_RETRY))

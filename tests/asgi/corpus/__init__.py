@@ -1,0 +1,1 @@
+"""Spellings of credentials and paths, with what must become of each."""

@@ -1,0 +1,154 @@
+"""Commands that make a key: the only ones that print one, once, alone on standard output."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+
+import click
+
+from asgi_apikey.apikeys import APIKeys
+from asgi_apikey.cli import values
+from asgi_apikey.cli.asking import ask_consent, check_consent
+from asgi_apikey.cli.options import shared_options
+from asgi_apikey.cli.output import described, receipt_fields, record_fields, write_fields, write_json
+from asgi_apikey.cli.session import Session
+from asgi_apikey.cli.target import target_of, target_options
+from asgi_apikey.models import Instant, IssuedKey, Metadata, Seconds
+
+_SHOWN = ("key_id", "owner", "tenant", "environment", "name", "scopes", "not_before", "expires_at", "replaces")
+
+
+@click.command()
+@shared_options
+@click.option("--owner", required=True, help="The account that the key belongs to.")
+@click.option("--tenant", default="", help="The isolation boundary around owners.")
+@click.option("--environment", help="Default: ASGI_APIKEY_ENVIRONMENT.")
+@click.option("--name", default="", help="For people: what the key is for.")
+@click.option("--description", default="", help="For people, longer.")
+@click.option("--scope", "scopes", multiple=True, help="What the key may do; repeat it for more.")
+@click.option("--metadata", multiple=True, type=values.metadata, help="name=text or a JSON object; may be repeated.")
+@click.option("--not-before", type=values.instant, help="The key does not work before: 2027-01-31T00:00:00Z.")
+@click.option("--expires-in", type=values.duration, help="The key ends after: 90d, 12h, 30m.")
+@click.option("--expires-at", type=values.instant, help="The key ends at: 2027-01-31T00:00:00Z.")
+@click.option("--created-by", default="", help="Who asked for it, for the record.")
+@click.option("--quiet", "-q", is_flag=True, help="Print the key and nothing else.")
+@click.pass_obj
+def issue(
+    session: Session,
+    owner: str,
+    tenant: str,
+    environment: str | None,
+    name: str,
+    description: str,
+    scopes: tuple[str, ...],
+    metadata: tuple[Metadata, ...],
+    not_before: Instant | None,
+    expires_in: Seconds | None,
+    expires_at: Instant | None,
+    created_by: str,
+    quiet: bool,
+) -> None:
+    """Make a key and print it, this once; creates the store if there is none.
+
+    The key alone goes to standard output, what there is to say about it to standard error:
+
+    KEY=$(asgi-apikey issue --owner acme --scope orders:read --expires-in 90d)
+    """
+    if expires_in is not None and expires_at is not None:
+        raise click.UsageError("give --expires-in or --expires-at, not both")
+    _check_output()
+    entries = values.merged(metadata)
+
+    async def work(keys: APIKeys) -> IssuedKey:
+        return await keys.issue(
+            owner=owner,
+            tenant=tenant,
+            environment=environment,
+            name=name,
+            description=description,
+            scopes=scopes,
+            metadata=entries,
+            not_before=not_before,
+            expires_in=expires_in,
+            expires_at=expires_at,
+            created_by=created_by,
+        )
+
+    _hand_over(session, session.run(work, create=True), quiet=quiet)
+
+
+@click.command()
+@shared_options
+@target_options
+@click.option(
+    "--grace", type=values.duration, default="1d", show_default=True, help="How long the replaced key still works."
+)
+@click.option("--created-by", default="", help="Who asked for it, for the record.")
+@click.option(
+    "--if-version", "version", type=click.IntRange(min=1), help="Only if the record is still at this version."
+)
+@click.option("--yes", "-y", is_flag=True, help="Do not ask before --grace 0.")
+@click.option("--quiet", "-q", is_flag=True, help="Print the new key and nothing else.")
+@click.pass_obj
+def rotate(
+    session: Session,
+    key_id: str | None,
+    key: bool,
+    grace: Seconds,
+    created_by: str,
+    version: int | None,
+    yes: bool,
+    quiet: bool,
+) -> None:
+    """Make a successor with the same rights and lifetime, and print it, this once.
+
+    The replaced key works until its grace is over. After a leak: --grace 0.
+    """
+    _check_output()
+    yes = yes or grace > 0
+    check_consent(session, yes=yes)
+    target = target_of(session, key_id, key)
+
+    async def work(keys: APIKeys) -> IssuedKey:
+        record = await target.record(keys)
+        ask_consent(f"End {described(record)} now?", yes=yes)
+        return await keys.rotate(record.key_id, grace=grace, created_by=created_by, version=version)
+
+    _hand_over(session, session.run(work), quiet=quiet)
+
+
+def _check_output() -> None:
+    """Make no key that nobody could see.
+
+    Raises:
+        UsageError: Standard output is closed; Python would then drop the key without a word.
+    """
+    if sys.stdout is None:
+        raise click.UsageError("standard output is closed, and the key would be shown nowhere else")
+
+
+def _hand_over(session: Session, issued: IssuedKey, *, quiet: bool) -> None:
+    """Print a new key. What went to standard error before lets its record be found if the key gets lost here.
+
+    Raises:
+        ClickException: Standard output did not take the key.
+    """
+    fields = record_fields(issued.record, session.clock.wall())
+    if session.as_json:
+        receipt = None if issued.receipt is None else receipt_fields(issued.receipt)
+        show = partial(write_json, {"key": issued.key, "record": fields, "receipt": receipt})
+    else:
+        show = partial(click.echo, issued.key)
+        if not quiet:
+            write_fields({name: fields[name] for name in _SHOWN}, err=True)
+            click.echo("This is the only time the key is shown:", err=True)
+    try:
+        show()
+    except OSError as error:
+        # Python would flush what could not be written again at exit, and fail again, with a trace.
+        sys.stdout = None
+        raise click.ClickException(
+            f"key {issued.record.key_id} was made, but could not be written: {error.strerror}; "
+            "nobody has it now, so revoke it and make another"
+        ) from error

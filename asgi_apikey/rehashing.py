@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from functools import partial
+from weakref import WeakValueDictionary
 
 from asgi_apikey.background import Background
 from asgi_apikey.errors import Undecidable
@@ -24,13 +26,15 @@ class Rehasher:
         self._repository = repository
         self._hasher = hasher
         self._background = background
-        self._busy: set[str] = set()
+        # The work under way by key id. Weak, for a task that is cancelled before its first step runs no `finally`:
+        # a key must not count as busy for ever because an event loop ended at the wrong moment.
+        self._busy: WeakValueDictionary[str, Callable[[], Awaitable[None]]] = WeakValueDictionary()
 
     def __call__(self, record: KeyRecord, presented: bytes) -> None:
         """Start replacing the record's digest."""
         if record.key_id not in self._busy:
-            self._busy.add(record.key_id)
-            self._background.spawn(partial(self._replace, record, presented))
+            self._busy[record.key_id] = work = partial(self._replace, record, presented)
+            self._background.spawn(work)
 
     async def _replace(self, record: KeyRecord, presented: bytes) -> None:
         try:
@@ -39,4 +43,4 @@ class Rehasher:
         except Undecidable as error:
             _log.warning("the digest of key %s could not be replaced yet: %s", record.key_id, error)
         finally:
-            self._busy.discard(record.key_id)
+            self._busy.pop(record.key_id, None)

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 from asgi_apikey import APIKeys
@@ -48,8 +49,8 @@ async def measure(url: str, hasher: Hasher, count: int) -> dict[str, float]:
 
         bare_times, our_times = [], []
         for each in issued[1:]:
-            bare_times.append(await microseconds(lambda each=each: bare(each.key, each.record.key_id)))
-            our_times.append(await microseconds(lambda each=each: keys.authenticate(each.key.encode())))
+            bare_times.append(await microseconds(partial(bare, each.key, each.record.key_id)))
+            our_times.append(await microseconds(partial(keys.authenticate, each.key.encode())))
         before = keys.stats.reads
         presented = issued[0].key.encode()
         stampede = await microseconds(lambda: asyncio.gather(*(keys.authenticate(presented) for _ in range(_STAMPEDE))))

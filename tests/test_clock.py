@@ -36,7 +36,7 @@ def test_the_monotonic_clock_never_goes_back() -> None:
 
 
 def test_a_platform_without_that_clock_has_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """macOS and Windows: their monotonic clock is what there is."""
+    """On macOS and Windows: their monotonic clock is what there is."""
     monkeypatch.setattr(clock, "_BOOTTIME", None)
 
     assert SystemClock().monotonic is time.monotonic

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -33,13 +34,13 @@ class Visitors:
 
     def __init__(self, lane: BoundedLane) -> None:
         self._lane = lane
-        self.scopes: dict[Hashable, anyio.CancelScope] = {}
-        self.exits: dict[Hashable, anyio.Event] = {}
-        self.inside: list[Hashable] = []
-        self.entered: list[Hashable] = []
-        self.outcomes: dict[Hashable, str] = {}
+        self.scopes: dict[Any, anyio.CancelScope] = {}
+        self.exits: dict[Any, anyio.Event] = {}
+        self.inside: list[Any] = []
+        self.entered: list[Any] = []
+        self.outcomes: dict[Any, str] = {}
 
-    async def visit(self, name: Hashable, key: Hashable = "key") -> None:
+    async def visit(self, name: Any, key: Any = "key") -> None:
         """Enter, wait to be told, leave."""
         self.exits[name] = anyio.Event()
         with anyio.CancelScope() as self.scopes[name]:
@@ -176,8 +177,8 @@ async def test_a_flood_on_one_key_leaves_room_for_the_others() -> None:
         await visitors.visit("one more", "flooded")
         tasks.start_soon(visitors.visit, "other", "other")
         await anyio.wait_all_tasks_blocked()
-        for name in (0, 1, 2, "other"):
-            visitors.exits[name].set()
+        for exit_ in visitors.exits.values():
+            exit_.set()
 
     assert visitors.outcomes.pop("one more") == "too many requests with this key at once"
     assert set(visitors.outcomes.values()) == {"served"}
@@ -195,7 +196,7 @@ async def test_a_share_is_given_back() -> None:
                 tasks.start_soon(visitors.visit, (round_, name))
                 await anyio.wait_all_tasks_blocked()
             await visitors.visit((round_, "beyond"))
-            await until(lambda round_=round_: (round_, "impatient") in visitors.outcomes)
+            await until(partial(visitors.outcomes.get, (round_, "impatient")))
             tasks.start_soon(visitors.visit, (round_, "cancelled"))
             await anyio.wait_all_tasks_blocked()
             visitors.scopes[round_, "cancelled"].cancel()
@@ -233,7 +234,7 @@ async def test_a_slot_handed_to_a_waiter_that_is_being_cancelled_is_handed_on() 
                 step()
             await anyio.wait_all_tasks_blocked()
             inside = list(visitors.inside)
-            visitors.exits["next"].set()
+            tasks.cancel_scope.cancel()
 
         assert inside == ["next"]
         assert await all_free(lane, 1)

@@ -467,7 +467,9 @@ CHANGES: list[Callable[[KeyRecord], RecordPatch | None]] = [
 
 
 @pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("facts", [{}, {"disabled_at": NOON}, {"expires_at": NOON - 1}], ids=["", "disabled", "expired"])
+@pytest.mark.parametrize(
+    "facts", [{}, {"disabled_at": NOON}, {"expires_at": NOON - 1}], ids=["", "disabled", "expired"]
+)
 def test_a_revoked_key_stays_as_it_is(
     change: Callable[[KeyRecord], RecordPatch | None], facts: dict[str, Instant]
 ) -> None:

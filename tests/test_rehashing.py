@@ -31,7 +31,7 @@ class Kit:
     """A rehasher over a real hasher and a real repository, both watched."""
 
     def __init__(self) -> None:
-        self.hasher = WatchedHasher(HMACSHA256Hasher("0123456789abcdefghijklmnopqrstuvwxyz"))
+        self.hasher = WatchedHasher(HMACSHA256Hasher("Ov7RkQ2mTzX9bLw4YcH8sNf1JpUe6GdA3iKtMqVr"))
         self.memory = MemoryRepository()
         self.repository = Watched(self.memory)
         self.background = Background()
@@ -114,9 +114,7 @@ async def test_a_deleted_record_stays_deleted() -> None:
 @pytest.mark.parametrize(
     "failure", [StoreUnavailable("canary store"), Overloaded(), RuntimeError("a bug in a driver")], ids=repr
 )
-async def test_what_fails_is_logged_and_tried_again_later(
-    failure: Exception, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_what_fails_is_logged_and_tried_again_later(failure: Exception, caplog: pytest.LogCaptureFixture) -> None:
     """The key works as before; the log names it, and holds neither the key nor a digest."""
     caplog.set_level(logging.DEBUG)
     kit = Kit()

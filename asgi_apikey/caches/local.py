@@ -74,6 +74,10 @@ class LocalCache:
         key_id = verdict.principal.key_id
         if not self.settled(key_id, verdict.version, mark):
             return
+        earlier = self._fingerprints.get(key_id)
+        if earlier is not None and earlier != fingerprint:
+            # One verdict per key: of two, the index would lose sight of one, and no invalidation would reach it.
+            self._verdicts.pop(earlier, None)
         if fingerprint not in self._verdicts and len(self._verdicts) >= self._verdicts.maxsize:
             # Evicted here and not by the container, so that the index by key id never outlives an entry.
             _, evicted = self._verdicts.popitem()
@@ -103,8 +107,12 @@ class LocalCache:
         """See `VerdictCache.invalidate`.
 
         Tombstones are kept by count, not by time, so that no request can outlive one: when there are too many,
-        everything is flushed instead, which refuses at least as much.
+        everything is flushed instead, which refuses at least as much. A change without a key id is one of many keys
+        at once, and flushes everything too.
         """
+        if not change.key_id:
+            self.clear()
+            return
         if len(self._tombstones) >= _TOMBSTONES and change.key_id not in self._tombstones:
             self.clear()
         self._generation += 1

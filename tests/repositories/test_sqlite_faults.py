@@ -74,6 +74,17 @@ async def test_an_unlinked_file_is_noticed(path: Path, store: SQLRepository) -> 
     assert not path.exists()
 
 
+async def test_a_store_that_was_known_is_not_made_anew(path: Path, store: SQLRepository) -> None:
+    """Closed and then unlinked, a store is missing: `add` makes no empty one, in which every key would be unknown."""
+    await store.add(a_record())
+    await store.close()
+    path.unlink()
+
+    with pytest.raises(StoreUnavailable, match="asgi-apikey init"):
+        await store.add(a_record("key2"))
+    assert not path.exists()
+
+
 async def test_a_file_moved_away_and_back_works_again(path: Path, store: SQLRepository) -> None:
     """While the file has another name the store is unavailable; when it is back, so is the store."""
     await store.add(a_record())

@@ -185,6 +185,9 @@ def amendment(record: KeyRecord, patch: RecordPatch, now: Instant) -> RecordPatc
         not_before=_instant_or_none(patch.not_before),
         expires_at=_instant_or_none(patch.expires_at),
     )
+    if isinstance(checked.not_before, Unset) and isinstance(checked.expires_at, Unset):
+        # A key replaced at the instant of its start has ended at it; that is no reason to refuse it a new name.
+        return checked
     start = record.not_before if isinstance(checked.not_before, Unset) else checked.not_before
     end = record.expires_at if isinstance(checked.expires_at, Unset) else checked.expires_at
     if not isinstance(checked.expires_at, Unset) and end is not None and end <= now:

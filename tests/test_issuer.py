@@ -413,6 +413,19 @@ async def test_amend_refuses_what_a_key_cannot_have(change: dict[str, object]) -
     assert await stored(wired, issued) == issued.record
 
 
+async def test_a_key_replaced_at_the_instant_of_its_start_can_still_be_renamed() -> None:
+    """Start and end coincide then, which is refused only to who sets one of them."""
+    wired = Wired()
+    issued = await wired.issue(not_before=NOON + 1.0)
+    wired.clock.advance(1.0)
+    await wired.issuer.rotate(issued.record.key_id, grace=0)
+
+    receipt = await wired.issuer.amend(issued.record.key_id, name="replaced")
+
+    assert receipt.record.name == "replaced"
+    assert receipt.record.not_before == receipt.record.expires_at == NOON + 1.0
+
+
 async def test_no_scopes_is_not_the_same_as_scopes_left_alone() -> None:
     """An empty collection takes all scopes away; `UNSET` takes none."""
     wired = Wired()

@@ -172,7 +172,7 @@ class ServerProcess:
                 member.kill()
         self._running.wait(STOP_WITHIN)
         give_up = time.monotonic() + STOP_WITHIN
-        while any(map(_runs, family)) and time.monotonic() < give_up:
+        while any(_status(member) != psutil.STATUS_ZOMBIE for member in family) and time.monotonic() < give_up:
             time.sleep(0.005)
         self._gone()
 
@@ -208,6 +208,9 @@ class ServerProcess:
                 with suppress(psutil.NoSuchProcess):
                     member.suspend()
             frozen.extend(born)
+        # The signal is sent; that it has arrived is another thing.
+        while any(_status(member) not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE) for member in frozen):
+            time.sleep(0.001)
         return frozen
 
     def _gone(self) -> None:
@@ -447,12 +450,12 @@ class RedisServer:
             return False
 
 
-def _runs(process: psutil.Process) -> bool:
-    """Whether it does anything still; a dead one whose parent has not looked is a zombie, and dead enough."""
+def _status(process: psutil.Process) -> str:
+    """What a process is doing; a dead one whose parent has not looked is a zombie, and so is one that is gone."""
     try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
+        return str(process.status())
     except psutil.NoSuchProcess:
-        return False
+        return str(psutil.STATUS_ZOMBIE)
 
 
 def free_port() -> int:

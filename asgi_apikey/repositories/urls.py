@@ -11,8 +11,10 @@ from asgi_apikey.repositories.sql import SQLRepository
 def open_repository(url: str) -> KeyRepository:
     """Return the repository that `url` names. Nothing is opened yet, and no file is made.
 
-    Known are `memory:` and `sqlite:///relative/path.db`, `sqlite:////absolute/path.db` (also spelled
-    `sqlite+aiosqlite:`). The path is taken as it is, without percent-decoding, as SQLAlchemy does.
+    Known are `memory:`; `sqlite:///relative/path.db` and `sqlite:////absolute/path.db` (also spelled
+    `sqlite+aiosqlite:`), whose path is taken as it is, without percent-decoding, as SQLAlchemy does; and
+    `postgresql://user:password@host:port/database` (also `postgres:`, `postgresql+asyncpg:`) with libpq's options,
+    and `statement_cache_size=0` for a pooler of transactions such as PgBouncer.
 
     Raises:
         ConfigurationError: Another scheme, or a part that the scheme does not have. The message never repeats the
@@ -20,7 +22,14 @@ def open_repository(url: str) -> KeyRepository:
         MissingExtra: The scheme's library is not installed.
     """
     scheme, _, rest = url.partition(":")
-    makers = {"memory": _memory, "sqlite": _sqlite, "sqlite+aiosqlite": _sqlite}
+    makers = {
+        "memory": _memory,
+        "sqlite": _sqlite,
+        "sqlite+aiosqlite": _sqlite,
+        "postgresql": _postgres,
+        "postgres": _postgres,
+        "postgresql+asyncpg": _postgres,
+    }
     if scheme not in makers or scheme == url:
         raise ConfigurationError(f"the store's URL must start with one of {', '.join(f'{each}:' for each in makers)}")
     return makers[scheme](rest)
@@ -46,3 +55,13 @@ def _sqlite(rest: str) -> KeyRepository:
             raise
         raise MissingExtra("sqlite", "an sqlite: URL") from error
     return SQLRepository(SQLiteDriver(rest.removeprefix("///")))
+
+
+def _postgres(rest: str) -> KeyRepository:
+    try:
+        from asgi_apikey.repositories.postgres import PostgresDriver
+    except ModuleNotFoundError as error:
+        if error.name != "asyncpg":
+            raise
+        raise MissingExtra("postgres", "a postgresql: URL") from error
+    return SQLRepository(PostgresDriver(f"postgresql:{rest}"))

@@ -49,3 +49,12 @@ INSERT INTO api_key_meta (name, value) VALUES ('schema_version', '0');
 
 -- Tells this store from every other one, wherever its file is moved.
 INSERT INTO api_key_meta (name, value) VALUES ('database_id', lower(hex(randomblob(16))));
+
+-- Who may hold cached verdicts. Beats are counted, not dated: nobody has to trust another machine's clock.
+-- A lease is in microseconds; they may differ while a new configuration is rolled out.
+CREATE TABLE api_key_workers (
+    worker_id TEXT PRIMARY KEY NOT NULL,
+    bus       TEXT NOT NULL,
+    beat      INTEGER NOT NULL,
+    lease     INTEGER NOT NULL
+) STRICT;

@@ -6,6 +6,7 @@ parse, remembered rejections, lane, one flight per key, record, digest, standing
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 import secrets
@@ -20,6 +21,7 @@ from asgi_apikey.errors import (
     APIKeyError,
     ConfigurationError,
     InvalidKey,
+    InvalidRequest,
     MalformedKey,
     Overloaded,
     RateLimited,
@@ -30,17 +32,21 @@ from asgi_apikey.errors import (
     WrongSecret,
 )
 from asgi_apikey.failures import Allowance, FailureBudget
+from asgi_apikey.keyformat import MAX_LENGTH
 from asgi_apikey.lanes import BoundedLane
-from asgi_apikey.models import Change, KeyRecord, Lane, Principal, Seconds, Verdict
+from asgi_apikey.models import Account, Change, KeyRecord, Lane, Metadata, Principal, Seconds, Verdict
 from asgi_apikey.protocols import Clock, Hasher, Invalidation, KeyReader, VerdictCache
 from asgi_apikey.singleflight import SingleFlight
+from asgi_apikey.tracebacks import described
 from asgi_apikey.verification import next_turn, principal_of, rejection_of
 
-MAX_PRESENTED = 256
-"""Bytes beyond which a credential is not even fingerprinted."""
+_log = logging.getLogger("asgi_apikey")
 
 _PER_ADDRESS = Allowance(burst=100, per=0.1)
 _PER_PAIR = Allowance(burst=20, per=1.0)
+_NO_ANSWER = (Undecidable, RateLimited, ConfigurationError)
+"""What the plugs and lanes raise when a key was not looked up."""
+_FAULTS_LOGGED = 100
 _LAST_LOOKS = 4
 _RESOLUTION: Seconds = 0.05
 _SLOWEST_LOOK_UP: Seconds = 1.0
@@ -73,10 +79,72 @@ class KeyParser(Protocol):
 
 
 class UsageCounter(Protocol):
-    """Who is told about accepted requests."""
+    """Who is told about accepted and refused requests."""
 
     def count(self, key_id: str, now: Seconds) -> None:
         """Count one accepted request; must not suspend."""
+        ...
+
+    def refuse(self, key_id: str, reason: str) -> None:
+        """Count one refused request of a key that exists; must not suspend."""
+        ...
+
+
+class OwnerAccounts(Protocol):
+    """Who knows about the owners of keys."""
+
+    async def of(self, owner: str, tenant: str) -> Account:
+        """Return what is known about an owner.
+
+        Raises:
+            StoreUnavailable: That cannot be told now.
+        """
+        ...
+
+    def forget(self, owner: str, tenant: str | None = None) -> None:
+        """Drop what is remembered of an owner, in all tenants or in one."""
+        ...
+
+
+class FoundRecord(Protocol):
+    """A record as it was some seconds ago."""
+
+    @property
+    def record(self) -> KeyRecord | None:
+        """None: the repository has just said that there is none."""
+        ...
+
+    @property
+    def age(self) -> Seconds:
+        """Seconds since somebody began to read it from the repository; 0: it was read for this call."""
+        ...
+
+
+class Records(Protocol):
+    """Where records are read when other processes share theirs."""
+
+    async def read(self, key_id: str, *, settled: Callable[[int], bool]) -> FoundRecord:
+        """Return the record, of a version that is `settled`, or else straight from the repository.
+
+        Raises:
+            StoreUnavailable: The repository did not answer.
+        """
+        ...
+
+    def forget(self, key_id: str) -> None:
+        """Use nothing any more that was read before now."""
+        ...
+
+
+class Proofs(Protocol):
+    """What other processes know about presented keys. Neither method raises."""
+
+    async def known(self, presented: bytes, digest: str) -> bool:
+        """Whether one of them has found that the key matches the digest."""
+        ...
+
+    async def tell(self, presented: bytes, digest: str) -> None:
+        """Let them know that it does."""
         ...
 
 
@@ -90,6 +158,9 @@ class Limits:
     Attributes:
         cache_ttl: Seconds a verdict may be used, counted from before the record was read.
         negative_ttl: Seconds a rejection is remembered; a known bad key costs nothing meanwhile.
+        unknown_ttl: The same for keys of which there is no record; None: `negative_ttl`.
+        wrong_secret_ttl: The same for keys that do not match their record.
+        ended_ttl: The same for keys that match, but may not be used: revoked, expired, disabled, not yet valid.
         proven_slots: Concurrent look-ups reserved for keys that have matched before.
         stranger_slots: Concurrent look-ups of all other keys together.
         queue: Strangers waiting for a slot.
@@ -101,6 +172,9 @@ class Limits:
 
     cache_ttl: Seconds = 60.0
     negative_ttl: Seconds = 5.0
+    unknown_ttl: Seconds | None = None
+    wrong_secret_ttl: Seconds | None = None
+    ended_ttl: Seconds | None = None
     proven_slots: int = 32
     stranger_slots: int = 8
     queue: int = 256
@@ -111,20 +185,34 @@ class Limits:
 
     def __post_init__(self) -> None:
         # Not NaN: no time is ever past it, so a verdict would be served for ever.
-        if not (0 < self.cache_ttl < math.inf and 0 < self.negative_ttl < math.inf):
+        if not all(0 < each < math.inf for each in (self.cache_ttl, *self._negative_ttls())):
             raise ConfigurationError(
-                "cache_ttl and negative_ttl must be positive, finite seconds; "
+                "cache_ttl and negative_ttl must be positive, finite seconds, and so must the ttl of any one outcome; "
                 "write cache_ttl=0.001 to read every key anew"
             )
+
+    def ttl_of(self, rejection: InvalidKey) -> Seconds:
+        """Return for how many seconds a rejection is remembered."""
+        if isinstance(rejection, UnknownKey):
+            ttl = self.unknown_ttl
+        elif isinstance(rejection, WrongSecret):
+            ttl = self.wrong_secret_ttl
+        else:
+            ttl = self.ended_ttl
+        return self.negative_ttl if ttl is None else ttl
+
+    def _negative_ttls(self) -> tuple[Seconds, ...]:
+        each = (self.negative_ttl, self.unknown_ttl, self.wrong_secret_ttl, self.ended_ttl)
+        return tuple(ttl for ttl in each if ttl is not None)
 
     @property
     def max_staleness(self) -> Seconds:
         """Seconds after which nobody is answered any more with what was read before a change.
 
-        The longer of the two lifetimes, but never less than a second: an answer that was never in the cache
+        The longest of the lifetimes, but never less than a second: an answer that was never in the cache
         is used once, even if reading and hashing took longer than `cache_ttl`.
         """
-        return max(self.cache_ttl, self.negative_ttl, _SLOWEST_LOOK_UP)
+        return max(self.cache_ttl, *self._negative_ttls(), _SLOWEST_LOOK_UP)
 
 
 @dataclass(slots=True)
@@ -153,6 +241,7 @@ class _Outcome:
     Attributes:
         version: Of the record; None when there was none.
         mark: Taken before it was read.
+        began: On the monotonic clock; when the read began.
         until: On the monotonic clock; nobody is answered with this any more from then on.
     """
 
@@ -160,6 +249,7 @@ class _Outcome:
     key_id: str
     version: int | None
     mark: int
+    began: Seconds
     until: Seconds
 
 
@@ -177,6 +267,9 @@ class Authenticator:
         environment: Keys of any other environment are rejected.
         limits: See `Limits`.
         rehash: Called after a successful verify of a digest that the hasher calls outdated; must not suspend.
+        accounts: Asked about the owner of each accepted key, on the cold path; None: nobody is.
+        records: Read instead of `reader`, when processes share what they have read.
+        proofs: Asked before a slow hash is computed, when processes share what they know.
     """
 
     def __init__(
@@ -192,6 +285,9 @@ class Authenticator:
         environment: str,
         limits: Limits,
         rehash: Rehash,
+        accounts: OwnerAccounts | None = None,
+        records: Records | None = None,
+        proofs: Proofs | None = None,
     ) -> None:
         self._reader = reader
         self._hasher = hasher
@@ -201,18 +297,26 @@ class Authenticator:
         self._environment = environment
         self._limits = limits
         self._rehash = rehash
+        self._accounts = accounts
+        self._records = records
+        self._proofs = proofs
         self._flights: SingleFlight[bytes, _Outcome] = SingleFlight()
         self._proven = BoundedLane(limits.proven_slots, 8 * limits.queue, patience=limits.patience)
         self._strangers = BoundedLane(
             limits.stranger_slots, limits.queue, patience=limits.patience, per_key=limits.per_key
         )
-        # One slot and a short queue for all clients that have used up their failures.
-        self._penalty = BoundedLane(1, 32, patience=limits.patience, per_key=4)
+        # Few slots for all who have used up their failures, but room to wait: among fewer than 64 forgers at a time
+        # the true holder, whom nothing tells from them yet, is served in turn.
+        self._penalty = BoundedLane(2, 256, patience=limits.patience, per_key=64)
         self._failures = FailureBudget(address=limits.address, pair=limits.pair)
         self.stats = Stats()
+        self._in_trouble = False
+        self._faults: set[str] = set()
+        self._warned_of_unreadable = False
         # Bound once: each saves an attribute look-up and a descriptor call per request.
         self._keyed = blake2b(digest_size=32, key=secrets.token_bytes(32))
-        self._get = cache.get
+        self._recall = cache.recall
+        self._usage = usage
         self._count = usage.count
         self._monotonic = clock.monotonic
         self._wall = clock.wall
@@ -228,19 +332,24 @@ class Authenticator:
 
         Acceptance is the instant of the last comparison below; nothing may be awaited after it.
         """
-        if len(presented) > MAX_PRESENTED:
+        if len(presented) > MAX_LENGTH:
             return None
         # `fingerprint`, written out: the call would cost a tenth of this function.
         keyed = self._keyed.copy()
         keyed.update(presented)
-        verdict = self._get(keyed.digest())
-        if verdict is None:
+        try:
+            verdict = self._recall(keyed.digest())
+        except KeyError:
             return None
         now = self._monotonic()
         invalidation = self._invalidation
+        if now >= invalidation.refresh_at:
+            # One comparison covers both: a lease is refreshed before it ends.
+            if now >= invalidation.fresh_until:
+                return None
+            invalidation.refresh()
         if (
             now >= verdict.deadline
-            or now >= invalidation.fresh_until
             or invalidation.counter[0] != invalidation.seen
             or (verdict.ends_at is not None and self._wall() >= verdict.ends_at)
         ):
@@ -263,24 +372,46 @@ class Authenticator:
             Overloaded: Too many strangers are queued already.
             StoreUnavailable: The repository did not answer.
         """
+        arrived = self._monotonic()
         principal = self.authenticate_nowait(presented)
+        if principal is None and not self._leased(arrived):
+            await self._invalidation.renew()
+            principal = self.authenticate_nowait(presented)
         if principal is not None:
             return principal
         try:
-            return await self._authenticate(presented, client)
+            return await self._authenticate(presented, client, arrived)
         except InvalidKey:
             self.stats.rejected += 1
             raise
-        except (Undecidable, RateLimited):
+        except Undecidable as error:
+            self.stats.undecided += 1
+            self._note(error)
+            raise
+        except RateLimited:
             self.stats.undecided += 1
             raise
 
     def forget(self, key_id: str) -> None:
         """Drop what this process remembers of a key whose record was changed by other means than ours."""
         self._cache.invalidate(Change(0, key_id, 0))
+        if self._records is not None:
+            self._records.forget(key_id)
 
-    async def _authenticate(self, presented: bytes, client: str | None) -> Principal:
-        if len(presented) > MAX_PRESENTED:
+    def forget_owner(self, owner: str, *, tenant: str | None = None) -> None:
+        """Ask about an owner anew from the next request on, in this process; other processes do at the next `ttl`.
+
+        Args:
+            owner: Whose account has changed.
+            tenant: In which tenant; None: in all.
+        """
+        if self._accounts is not None:
+            self._accounts.forget(owner, tenant)
+        for key_id in self._cache.held_by(owner, tenant):
+            self.forget(key_id)
+
+    async def _authenticate(self, presented: bytes, client: str | None, arrived: Seconds) -> Principal:
+        if len(presented) > MAX_LENGTH:
             raise MalformedKey
         parsed = self._parser.parse(presented)
         if parsed.environment != self._environment:
@@ -289,20 +420,27 @@ class Authenticator:
         now = self._monotonic()
         rejection = self._cache.rejection(fingerprint, now)
         if rejection is not None and self._leased(now):
+            self._refused(rejection)
             raise _fresh(rejection)
         work = partial(self._admitted, presented, fingerprint, parsed.key_id, client)
         for _ in range(_LAST_LOOKS):
             outcome = await self._flights.run(fingerprint, work)
-            if self._last_look(outcome):
+            if not self._leased(self._monotonic()):
+                await self._invalidation.renew()
+            if self._last_look(outcome, arrived):
                 return self._concluded(outcome, client)
         raise StoreUnavailable("the key keeps changing")
 
-    def _last_look(self, outcome: _Outcome) -> bool:
-        """Whether what was found is still true at this instant. A failure to find out is always true."""
-        if isinstance(outcome.found, Undecidable | RateLimited):
+    def _last_look(self, outcome: _Outcome, arrived: Seconds) -> bool:
+        """Whether what was found is still true at this instant. A failure to find out is always true.
+
+        Without a lease we hear of no changes, so then only what was read since this request arrived counts:
+        whoever joined the flight of an earlier request flies again.
+        """
+        if isinstance(outcome.found, _NO_ANSWER):
             return True
         now = self._monotonic()
-        if now >= outcome.until or not self._leased(now):
+        if now >= outcome.until or (outcome.began < arrived and not self._leased(now)):
             return False
         if not self._cache.settled(outcome.key_id, outcome.version, outcome.mark):
             return False
@@ -318,20 +456,37 @@ class Authenticator:
 
     def _concluded(self, outcome: _Outcome, client: str | None) -> Principal:
         found = outcome.found
+        if isinstance(found, Verdict | InvalidKey):
+            self._note(None)
         if isinstance(found, Verdict):
             self.stats.accepted += 1
             self._count(found.principal.key_id, self._monotonic())
             return found.principal
-        if isinstance(found, InvalidKey) and client is not None:
-            self._failures.charge(client, outcome.key_id, self._monotonic())
+        if isinstance(found, InvalidKey):
+            self._refused(found)
+            if client is not None:
+                self._failures.charge(client, outcome.key_id, self._monotonic())
         raise _fresh(found)
 
+    def _refused(self, rejection: InvalidKey) -> None:
+        """Count a rejection of a key that exists: made-up ids must not fill the memory, nor the store."""
+        if rejection.key_id is not None and not isinstance(rejection, UnknownKey):
+            self._usage.refuse(rejection.key_id, rejection.reason)
+
     async def _admitted(self, presented: bytes, fingerprint: bytes, key_id: str, client: str | None) -> _Outcome:
-        """Look the key up once a lane has room; every expected failure is returned, for the waiters to share."""
+        """Look the key up once a lane has room; every failure is returned, for the waiters to share.
+
+        Also one that no plug should raise: raised, it would send them to the same plug one after the other.
+        """
         try:
             return await self._in_lane(presented, fingerprint, key_id, client)
-        except (Undecidable, RateLimited) as error:
-            return _Outcome(error, key_id, None, 0, math.inf)
+        except _NO_ANSWER as error:
+            failure: APIKeyError = error
+        except Exception as error:
+            # Denies the request. Not chained: its text may quote the presented key.
+            self._note_fault(error)
+            failure = Undecidable()
+        return _Outcome(failure, key_id, None, 0, 0.0, math.inf)
 
     async def _in_lane(self, presented: bytes, fingerprint: bytes, key_id: str, client: str | None) -> _Outcome:
         proof = self._cache.proof(fingerprint)
@@ -344,16 +499,17 @@ class Authenticator:
                 return await look_up()
         async with AsyncExitStack() as stack:
             try:
-                await stack.enter_async_context(self._penalty.slot(client))
+                await stack.enter_async_context(self._penalty.slot((client, key_id)))
             except Overloaded as error:
                 raise RateLimited(self._limits.pair.per) from error
             # Outside the `try`: that the hasher is overloaded is not this client's doing.
             return await look_up()
 
     async def _look_up(self, presented: bytes, fingerprint: bytes, key_id: str, proof: str | None) -> _Outcome:
-        await self._invalidation.renew()
         mark, began = self._cache.mark(), self._monotonic()
-        record = await self._read(key_id)
+        record, age = await self._read(key_id, mark)
+        # What another process has read for us goes on ageing from when it did.
+        began -= age
         if record is None:
             await self._hasher.verify(presented, self._hasher.decoy, lane=Lane.STRANGER)
             return self._rejected(UnknownKey(key_id), fingerprint, None, mark, began)
@@ -367,33 +523,87 @@ class Authenticator:
             return self._rejected(rejection, fingerprint, record, mark, began)
         # Jitter only shortens: many keys read at once must not all be read again at once.
         ttl = self._limits.cache_ttl * (1.0 - 0.1 * random.random())  # noqa: S311
-        verdict = Verdict(principal_of(record), record.version, began + ttl, next_turn(record, now))
+        deadline, facts = began + ttl, None
+        if self._accounts is not None:
+            account = await self._accounts.of(record.owner, record.tenant)
+            deadline, facts = min(deadline, account.deadline), account.facts
+        verdict = Verdict(_principal(record, facts), record.version, deadline, next_turn(record, now))
         self._cache.put(fingerprint, verdict, mark)
         if self._hasher.outdated(record.digest):
             self._rehash(record, presented)
-        return _Outcome(verdict, key_id, record.version, mark, began + self._limits.max_staleness)
+        return _Outcome(verdict, key_id, record.version, mark, began, began + self._limits.max_staleness)
 
-    async def _read(self, key_id: str) -> KeyRecord | None:
+    async def _read(self, key_id: str, mark: int) -> tuple[KeyRecord | None, Seconds]:
+        """Return the record, and how many seconds ago it was read."""
+        if self._records is not None:
+            found = await self._records.read(key_id, settled=lambda each: self._cache.settled(key_id, each, mark))
+            self.stats.reads += found.age == 0.0
+            return found.record, found.age
         self.stats.reads += 1
-        return await self._reader.get(key_id)
+        return await self._reader.get(key_id), 0.0
 
     async def _matches(self, presented: bytes, record: KeyRecord, proof: str | None) -> bool:
         """A proof stands in for the hash only while it names the very digest stored now, under an accepted scheme."""
-        if proof == record.digest and self._hasher.accepts(record.digest):
+        if not self._hasher.accepts(record.digest):
+            self._warn_of_unreadable(record)
+            # As long as a wrong secret takes, so that nobody can tell the two apart.
+            await self._hasher.verify(presented, self._hasher.decoy, lane=Lane.STRANGER)
+            return False
+        if proof == record.digest:
             return True
-        return await self._hasher.verify(presented, record.digest, lane=Lane.STRANGER if proof is None else Lane.PROVEN)
+        if self._proofs is not None and await self._proofs.known(presented, record.digest):
+            return True
+        lane = Lane.STRANGER if proof is None else Lane.PROVEN
+        matches = await self._hasher.verify(presented, record.digest, lane=lane)
+        if matches and self._proofs is not None:
+            await self._proofs.tell(presented, record.digest)
+        return matches
+
+    def _warn_of_unreadable(self, record: KeyRecord) -> None:
+        if not self._warned_of_unreadable:
+            _log.warning(
+                "key %s cannot be verified: its digest is under a pepper or scheme that this process was not given; "
+                "more of this is not logged",
+                record.key_id,
+            )
+        self._warned_of_unreadable = True
+
+    def _note_fault(self, error: Exception) -> None:
+        """Log an error that no plug should raise, the first time that it is raised in this place."""
+        place = described(error, frames=1)
+        if place not in self._faults and len(self._faults) < _FAULTS_LOGGED:
+            self._faults.add(place)
+            _log.error(
+                "keys could not be decided because a part failed; more of this is not logged: %s", described(error)
+            )
+
+    def _note(self, trouble: Undecidable | None) -> None:
+        """Log the first of a streak of requests that cannot be decided, and its end."""
+        if trouble is not None and not self._in_trouble:
+            _log.warning("keys cannot be decided, requests are answered 503: %s", trouble)
+        if trouble is None and self._in_trouble:
+            _log.warning("keys can be decided again")
+        self._in_trouble = trouble is not None
 
     def _rejected(
         self, rejection: InvalidKey, fingerprint: bytes, record: KeyRecord | None, mark: int, began: Seconds
     ) -> _Outcome:
-        ttl = self._limits.negative_ttl
+        ttl = self._limits.ttl_of(rejection)
         turn = None if record is None else next_turn(record, now := self._wall())
         if turn is not None:
             ttl = min(ttl, turn - now - _RESOLUTION)
         if ttl > 0:
             self._cache.put_rejection(fingerprint, rejection, began + ttl, mark)
         version = None if record is None else record.version
-        return _Outcome(rejection, rejection.key_id or "", version, mark, began + self._limits.max_staleness)
+        return _Outcome(rejection, rejection.key_id or "", version, mark, began, began + self._limits.max_staleness)
+
+
+def _principal(record: KeyRecord, account: Metadata | None) -> Principal:
+    try:
+        return principal_of(record, account=account)
+    except InvalidRequest as error:
+        # Without its restrictions the key could be used where it must not be.
+        raise StoreUnavailable("the key's restrictions cannot be read; were they changed by other means?") from error
 
 
 def _fresh(error: APIKeyError) -> APIKeyError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cachetools import LRUCache
@@ -37,7 +37,7 @@ class LocalCache:
         ConfigurationError: A size below 1.
     """
 
-    get: Callable[[bytes], Verdict | None]
+    recall: Callable[[bytes], Verdict]
 
     def __init__(self, *, verdicts: int = 100_000, rejections: int = 10_000) -> None:
         if verdicts < 1 or rejections < 1:
@@ -49,8 +49,9 @@ class LocalCache:
         self._tombstones: dict[str, _Tombstone] = {}
         self._generation = 0
         self._flushed_at = 0
-        # The hot path calls this: binding the container's method saves a Python call per request.
-        self.get = self._verdicts.get
+        # The hot path calls this: the container's own method saves a Python call per request, and its `get`, which
+        # looks twice, costs twice as much.
+        self.recall = self._verdicts.__getitem__
 
     def __len__(self) -> int:
         """The number of verdicts held."""
@@ -102,6 +103,11 @@ class LocalCache:
     def put_proof(self, fingerprint: bytes, digest: str) -> None:
         """See `VerdictCache.put_proof`."""
         self._proofs[fingerprint] = digest
+
+    def held_by(self, owner: str, tenant: str | None) -> Sequence[str]:
+        """See `VerdictCache.held_by`; looks at every verdict, which takes some 10 ms for 100,000."""
+        principals = [verdict.principal for verdict in self._verdicts.values()]
+        return [each.key_id for each in principals if each.owner == owner and tenant in (None, each.tenant)]
 
     def invalidate(self, change: Change) -> None:
         """See `VerdictCache.invalidate`.

@@ -23,6 +23,7 @@ class LocalInvalidation:
     """
 
     fresh_until: Seconds = math.inf
+    refresh_at: Seconds = math.inf
     counter: Sequence[int] = (0,)
     seen: int = 0
 
@@ -37,14 +38,21 @@ class LocalInvalidation:
         """See `Invalidation.max_staleness`."""
         return 0.0 if self._alone else self._cache_ttl
 
+    def refresh(self) -> None:
+        """See `Invalidation.refresh`; never due."""
+
     async def renew(self) -> None:
         """See `Invalidation.renew`; the lease of a single process never ends."""
+
+    async def tell(self, committed: Committed) -> None:
+        """See `Invalidation.tell`."""
+        for change in committed.changes:
+            self._cache.invalidate(change)
 
     async def announce(self, committed: Committed) -> Receipt:
         """See `Invalidation.announce`."""
         began = self._clock.monotonic()
-        for change in committed.changes:
-            self._cache.invalidate(change)
+        await self.tell(committed)
         return Receipt(
             record=committed.record,
             confirmed=self._alone,
@@ -53,3 +61,6 @@ class LocalInvalidation:
             elapsed=self._clock.monotonic() - began,
             max_staleness=self.max_staleness,
         )
+
+    async def close(self) -> None:
+        """See `Invalidation.close`; there is nothing to give back."""

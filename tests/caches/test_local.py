@@ -15,6 +15,7 @@ from asgi_apikey.caches.local import LocalCache
 from asgi_apikey.errors import ConfigurationError, InvalidKey, UnknownKey, WrongSecret
 from asgi_apikey.models import Change, Principal, Verdict
 from asgi_apikey.protocols import VerdictCache
+from tests.records import recalled
 
 
 def a_verdict(key_id: str = "k1", version: int = 1) -> Verdict:
@@ -31,7 +32,7 @@ def test_it_is_a_verdict_cache() -> None:
     """The protocol's, as the type checker sees it."""
     cache: VerdictCache = LocalCache()
 
-    assert cache.get(b"f1") is None
+    assert recalled(cache, b"f1") is None
 
 
 def test_what_was_put_is_served() -> None:
@@ -39,7 +40,7 @@ def test_what_was_put_is_served() -> None:
     cache, verdict = LocalCache(), a_verdict()
     cache.put(b"f1", verdict, cache.mark())
 
-    assert cache.get(b"f1") is verdict
+    assert recalled(cache, b"f1") is verdict
     assert len(cache) == 1
 
 
@@ -50,8 +51,8 @@ def test_an_invalidation_removes_the_verdict() -> None:
     cache.put(b"f2", a_verdict("k2"), cache.mark())
     cache.invalidate(change("k1"))
 
-    assert cache.get(b"f1") is None
-    assert cache.get(b"f2") is not None
+    assert recalled(cache, b"f1") is None
+    assert recalled(cache, b"f2") is not None
 
 
 def test_every_presented_form_of_a_key_is_invalidated() -> None:
@@ -61,8 +62,8 @@ def test_every_presented_form_of_a_key_is_invalidated() -> None:
     cache.put(b"another", a_verdict("k1"), cache.mark())
     cache.invalidate(change("k1"))
 
-    assert cache.get(b"one spelling") is None
-    assert cache.get(b"another") is None
+    assert recalled(cache, b"one spelling") is None
+    assert recalled(cache, b"another") is None
 
 
 def test_what_was_read_before_an_invalidation_is_not_kept() -> None:
@@ -73,8 +74,8 @@ def test_what_was_read_before_an_invalidation_is_not_kept() -> None:
     cache.put(b"f1", a_verdict("k1", 1), mark)
     cache.put(b"f2", a_verdict("k1", 2), mark)
 
-    assert cache.get(b"f1") is None
-    assert cache.get(b"f2") is None
+    assert recalled(cache, b"f1") is None
+    assert recalled(cache, b"f2") is None
     assert not cache.settled("k1", 2, mark)
     assert not cache.settled("k1", None, mark)
     assert cache.settled("k2", 1, mark)
@@ -86,11 +87,11 @@ def test_an_older_version_is_not_kept_whenever_it_was_read() -> None:
     cache.invalidate(change("k1", 3))
     mark = cache.mark()
     cache.put(b"f1", a_verdict("k1", 2), mark)
-    before = cache.get(b"f1")
+    before = recalled(cache, b"f1")
     cache.put(b"f1", a_verdict("k1", 3), mark)
 
     assert before is None
-    assert cache.get(b"f1") is not None
+    assert recalled(cache, b"f1") is not None
     assert (cache.settled("k1", 2, mark), cache.settled("k1", 4, mark), cache.settled("k1", None, mark)) == (
         False,
         True,
@@ -119,7 +120,7 @@ def test_clearing_forgets_verdicts_and_rejections_and_refuses_what_was_read_befo
     cache.put(b"f3", a_verdict("k3"), mark)
     cache.put_rejection(b"f4", UnknownKey("k4"), 100.0, mark)
 
-    assert (len(cache), cache.get(b"f1"), cache.get(b"f3")) == (0, None, None)
+    assert (len(cache), recalled(cache, b"f1"), recalled(cache, b"f3")) == (0, None, None)
     assert (cache.rejection(b"f2", 0.0), cache.rejection(b"f4", 0.0)) == (None, None)
     assert cache.proof(b"f1") == "digest"
     assert not cache.settled("anybody", None, mark)
@@ -165,7 +166,7 @@ def test_wrong_keys_push_out_no_good_ones() -> None:
         cache.put_rejection(b"bad %d" % number, UnknownKey(), 100.0, cache.mark())
     remembered = [number for number in range(1_000) if cache.rejection(b"bad %d" % number, 0.0)]
 
-    assert cache.get(b"good") is not None
+    assert recalled(cache, b"good") is not None
     assert cache.proof(b"good") == "digest"
     assert remembered == [997, 998, 999]
 
@@ -175,14 +176,14 @@ def test_the_least_recently_used_verdict_makes_room() -> None:
     cache = LocalCache(verdicts=2)
     for key_id in ("k1", "k2"):
         cache.put(key_id.encode(), a_verdict(key_id), cache.mark())
-    cache.get(b"k1")
+    recalled(cache, b"k1")
     cache.put(b"k3", a_verdict("k3"), cache.mark())
-    kept = [key for key in (b"k1", b"k2", b"k3") if cache.get(key)]
+    kept = [key for key in (b"k1", b"k2", b"k3") if recalled(cache, key)]
     cache.invalidate(change("k2"))
     cache.put(b"k2", a_verdict("k2", 2), cache.mark())
 
     assert kept == [b"k1", b"k3"]
-    assert cache.get(b"k2") is not None
+    assert recalled(cache, b"k2") is not None
     assert len(cache) == 2
 
 
@@ -203,8 +204,8 @@ def test_a_verdict_put_again_takes_no_room() -> None:
     newer = a_verdict("k2", 2)
     cache.put(b"k2", newer, cache.mark())
 
-    assert cache.get(b"k1") is not None
-    assert cache.get(b"k2") is newer
+    assert recalled(cache, b"k1") is not None
+    assert recalled(cache, b"k2") is newer
 
 
 def test_another_form_of_a_key_takes_the_place_of_the_first() -> None:
@@ -214,7 +215,7 @@ def test_another_form_of_a_key_takes_the_place_of_the_first() -> None:
     cache.put(b"k2", a_verdict("k2"), cache.mark())
     cache.put(b"K2", a_verdict("k2"), cache.mark())
 
-    assert [key for key in (b"k1", b"k2", b"K2") if cache.get(key)] == [b"k1", b"K2"]
+    assert [key for key in (b"k1", b"k2", b"K2") if recalled(cache, key)] == [b"k1", b"K2"]
 
 
 def test_too_many_tombstones_become_a_flush(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,17 +226,17 @@ def test_too_many_tombstones_become_a_flush(monkeypatch: pytest.MonkeyPatch) -> 
     cache.put(b"kept", a_verdict("kept"), mark)
     for number in range(3):
         cache.invalidate(change(f"k{number}"))
-    before = cache.get(b"kept")
+    before = recalled(cache, b"kept")
     cache.invalidate(change("k0", 3))
-    known = cache.get(b"kept")
+    known = recalled(cache, b"kept")
     cache.invalidate(change("k3"))
 
     assert before is not None
     assert known is not None, "a key that has a tombstone needs no further one"
-    assert cache.get(b"kept") is None
+    assert recalled(cache, b"kept") is None
     for key_id in ("k0", "k1", "k2", "k3", "kept", "anybody"):
         cache.put(b"late", a_verdict(key_id, 9), mark)
-        assert cache.get(b"late") is None
+        assert recalled(cache, b"late") is None
     assert len(cache._tombstones) == 1
 
 
@@ -293,14 +294,14 @@ class CacheMachine(RuleBasedStateMachine):
         key_id = fingerprint[:2].decode()
         verdict = a_verdict(key_id, versions[key_id])
         self.cache.put(fingerprint, verdict, mark)
-        if self.cache.get(fingerprint) is verdict:
+        if recalled(self.cache, fingerprint) is verdict:
             self.read_at[fingerprint] = at
         up_to_date = at > max(self.changed_at[key_id], self.flushed_at)
 
-        assert (self.cache.get(fingerprint) is verdict) <= up_to_date
+        assert (recalled(self.cache, fingerprint) is verdict) <= up_to_date
         assert self.cache.settled(key_id, versions[key_id], mark) <= up_to_date
         if at > max(self.last_change, self.flushed_at):
-            assert self.cache.get(fingerprint) is verdict, "what is certainly up to date is kept"
+            assert recalled(self.cache, fingerprint) is verdict, "what is certainly up to date is kept"
 
     @rule(data=st.data(), fingerprint=FINGERPRINTS)
     def end_a_read_of_nothing(self, data: st.DataObject, fingerprint: bytes) -> None:
@@ -333,7 +334,7 @@ class CacheMachine(RuleBasedStateMachine):
     @rule(fingerprint=FINGERPRINTS)
     def use(self, fingerprint: bytes) -> None:
         """A request asks."""
-        self.cache.get(fingerprint)
+        recalled(self.cache, fingerprint)
 
     @rule(fingerprint=FINGERPRINTS, digest=st.sampled_from(["d1", "d2"]))
     def prove(self, fingerprint: bytes, digest: str) -> None:

@@ -12,13 +12,13 @@ from contextvars import ContextVar
 from typing import Protocol, TypeAlias
 
 from asgi_apikey.asgi.refusals import Refusals
-from asgi_apikey.asgi.types import Headers, Keys, Scope
+from asgi_apikey.asgi.types import Headers, Keys, Scope, TokenVerifier
 from asgi_apikey.models import Principal
 
 ADMISSION = "asgi_apikey.admission"
 """The private entry of the ASGI scope. It is there only while the application inside runs."""
 
-Admission: TypeAlias = tuple[Keys, Principal | None, Headers, Refusals]
+Admission: TypeAlias = tuple[Keys | TokenVerifier, Principal | None, Headers, Refusals]
 """Who admitted whom, judging by which list of headers, and who answers when a layer further in refuses.
 
 A plain tuple, because it is made for every request: a NamedTuple costs seven times as much.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from asgi_apikey.asgi.problems import is_scope_name
 from asgi_apikey.errors import ConfigurationError
+from asgi_apikey.policy import is_scope_name
 
 
 def check_parts(app: object, keys: object, on_refusal: object) -> None:
@@ -23,6 +23,20 @@ def check_parts(app: object, keys: object, on_refusal: object) -> None:
         raise ConfigurationError("keys has no dictionary `lifespan_states`; pass an APIKeys")
     if on_refusal is not None and not callable(on_refusal):
         raise ConfigurationError("on_refusal must be a function from an error to an ASGI application")
+
+
+def check_tokens(jwt: object, *, bearer: bool) -> None:
+    """Check the verifier of tokens, if there is one.
+
+    Raises:
+        ConfigurationError: It is none, or no token would ever be read.
+    """
+    if jwt is None:
+        return
+    if not callable(getattr(jwt, "authenticate", None)) or callable(getattr(jwt, "authenticate_nowait", None)):
+        raise ConfigurationError(f"jwt is a {type(jwt).__name__}; write jwt=JWTVerifier(…), beside keys=")
+    if not bearer:
+        raise ConfigurationError("tokens are read from `Authorization: Bearer` only; with jwt= write bearer=True")
 
 
 def check_flags(**flags: object) -> None:

@@ -11,14 +11,7 @@ from collections.abc import Collection
 
 from asgi_apikey.asgi.types import Scope
 from asgi_apikey.errors import ConfigurationError
-
-# Separators and escapes that some server, proxy or router reads differently from its neighbour, and U+FFFD, which
-# stands where a server could not decode.
-_ODD_CHARACTERS = frozenset("\\;%#?\ufffd\x7f") | frozenset(map(chr, range(0x20)))
-
-# A URL needs escapes for other ASCII characters never (RFC 3986 section 2.3), or they are separators, and an
-# escaped separator is exactly what proxies and routers disagree about.
-_ESCAPES_NEEDED = frozenset(b' "<>[]^`{|}') | frozenset(range(0x80, 0x100))
+from asgi_apikey.paths import is_plain, is_plainly_escaped
 
 
 class ExemptPaths:
@@ -43,7 +36,7 @@ class ExemptPaths:
         path = _route_path(scope)
         if path not in self._exact and not path.startswith(self._subtrees):
             return False
-        return _is_plain(path) and _is_plain(scope["path"]) and _is_plainly_escaped(scope.get("raw_path"))
+        return is_plain(path) and is_plain(scope["path"]) and is_plainly_escaped(scope.get("raw_path"))
 
 
 def _route_path(scope: Scope) -> str:
@@ -58,35 +51,6 @@ def _route_path(scope: Scope) -> str:
     return rest if path.startswith(root_path) and rest.startswith("/") else path
 
 
-def _is_plain(path: str) -> bool:
-    return path.startswith("/") and _ODD_CHARACTERS.isdisjoint(path) and not _has_odd_segment(path)
-
-
-def _has_odd_segment(path: str) -> bool:
-    """Whether a segment is empty (but for the last one), `.` or `..`."""
-    segments = path.split("/")[1:]
-    return "" in segments[:-1] or "." in segments or ".." in segments
-
-
-def _is_plainly_escaped(raw_path: object) -> bool:
-    """Whether the path as sent escapes only what must be escaped; servers need not tell it (`None`)."""
-    if raw_path is None:
-        return True
-    if not isinstance(raw_path, bytes):
-        return False
-    # Some clients that call an application in process leave the query in here.
-    sent = raw_path.partition(b"?")[0]
-    plain, *escaped = sent.split(b"%")
-    return plain.startswith(b"/") and b"//" not in sent and all(_is_needed_escape(piece[:2]) for piece in escaped)
-
-
-def _is_needed_escape(digits: bytes) -> bool:
-    try:
-        return len(digits) == 2 and digits.isalnum() and int(digits, 16) in _ESCAPES_NEEDED
-    except ValueError:
-        return False
-
-
 def _check(path: object) -> None:
     if not isinstance(path, str) or not path.startswith("/"):
         raise ConfigurationError(f"exempt path {path!r} does not start with '/'; write '/health' or '/static/*'")
@@ -95,7 +59,7 @@ def _check(path: object) -> None:
     stem = path[:-1] if path.endswith("/*") else path
     if "*" in stem:
         raise ConfigurationError(f"exempt path {path!r}: '*' stands for whole segments at the end; write '/static/*'")
-    if not _is_plain(stem):
+    if not is_plain(stem):
         raise ConfigurationError(
             f"exempt path {path!r} can never match: no '//', dot segments, escapes, '?', '#', ';' or '\\'; "
             "write the decoded path in its plain spelling"

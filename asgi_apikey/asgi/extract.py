@@ -74,9 +74,7 @@ class Extractor:
             AmbiguousCredential: A field occurs twice, even with equal values, or two enabled places carry something.
             MalformedKey: The one credential there is cannot be read: empty, or not written as its place demands.
         """
-        found = self._in_headers(headers)
-        if self._query is not None:
-            found += self._query.values(query_string)
+        found = self._in_all_places(headers, query_string)
         if not found:
             return None
         if len(found) > 1:
@@ -84,6 +82,18 @@ class Extractor:
         if found[0] == _MALFORMED:
             raise MalformedKey
         return found[0]
+
+    def carries(self, headers: Headers, query_string: bytes) -> bool:
+        """Whether any enabled place carries something, readable or not.
+
+        Raises:
+            AmbiguousCredential: There are several `Authorization` lines, whatever is in them.
+        """
+        return bool(self._in_all_places(headers, query_string))
+
+    def is_bearer(self, headers: Headers) -> bool:
+        """Whether the one credential that `find` has found in these headers stands in `Authorization: Bearer`."""
+        return self.bearer and any(name.lower() == _AUTHORIZATION and _is_bearer(value) for name, value in headers)
 
     def redacted_query(self, query_string: bytes) -> bytes:
         """Return the query string with every value of the parameter replaced, for the server's access log."""
@@ -105,6 +115,10 @@ class Extractor:
                 kept.append((name, rest))
         return kept
 
+    def _in_all_places(self, headers: Headers, query_string: bytes) -> list[bytes]:
+        found = self._in_headers(headers)
+        return found if self._query is None else found + self._query.values(query_string)
+
     def _in_headers(self, headers: Headers) -> list[bytes]:
         """Every credential in the headers; an unreadable one is there as empty bytes."""
         found: list[bytes] = []
@@ -124,6 +138,11 @@ class Extractor:
             # Whoever stands before or behind us may read the other line, whatever its scheme.
             raise AmbiguousCredential
         return found
+
+
+def is_token(presented: bytes) -> bool:
+    """Whether a Bearer value has the shape of a JSON Web Token: three parts, two dots (RFC 7515 section 3.1)."""
+    return presented.count(b".") == 2
 
 
 def _is_bearer(authorization: bytes) -> bool:

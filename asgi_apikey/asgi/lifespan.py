@@ -10,10 +10,10 @@ import logging
 
 import anyio
 
-from asgi_apikey.asgi.refusals import described
 from asgi_apikey.asgi.types import ASGIApp, Keys, Message, Receive, Scope, Send
 from asgi_apikey.errors import ConfigurationError, Undecidable
 from asgi_apikey.models import Seconds
+from asgi_apikey.tracebacks import described
 
 CLOSING_TIME: Seconds = 10.0
 """Seconds that closing may take, even when the server has given up on us: what uvicorn and Docker wait by default."""

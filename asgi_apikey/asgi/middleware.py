@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from asgi_apikey.asgi.admission import ADMISSION, CURRENT, Admission, admission_of, claimed_state
-from asgi_apikey.asgi.checks import check_flags, check_parts, check_texts, required_scopes
+from asgi_apikey.asgi.checks import check_flags, check_parts, check_texts, check_tokens, required_scopes
 from asgi_apikey.asgi.exempt import ExemptPaths
-from asgi_apikey.asgi.extract import Extractor
+from asgi_apikey.asgi.extract import Extractor, is_token
 from asgi_apikey.asgi.lifespan import run_lifespan
+from asgi_apikey.asgi.preflight import is_preflight
 from asgi_apikey.asgi.problems import Answers
 from asgi_apikey.asgi.refusals import OnRefusal, Refusals
 from asgi_apikey.asgi.require import guardable, refusal_of
-from asgi_apikey.asgi.types import ASGIApp, Headers, Keys, Receive, Scope, Send
+from asgi_apikey.asgi.restrict import address_of, check_restrictions
+from asgi_apikey.asgi.types import ASGIApp, Headers, Keys, Receive, Scope, Send, TokenVerifier
 from asgi_apikey.errors import MissingScope
 from asgi_apikey.models import Principal
+from asgi_apikey.policy import missing_scopes
 
 
 class APIKeyMiddleware:
@@ -29,8 +32,8 @@ class APIKeyMiddleware:
     the query string is always overwritten in the ASGI scope, for the server's access log; `strip` removes
     the credential altogether, wherever it was.
 
-    Nested in another one with the same `keys`, it takes over the verdict and adds its own requirements.
-    It keeps nothing between requests: frameworks may build as many instances as they like.
+    Nested in another one with the same `keys` (for a token: the same `jwt`), it takes over the verdict and adds its own
+    requirements. It keeps nothing between requests: frameworks may build as many instances as they like.
 
     Args:
         app: The application inside.
@@ -38,17 +41,21 @@ class APIKeyMiddleware:
         header: The header that carries the key, None for none. In any upper and lower case; `_` is not `-`.
         query_param: The query parameter that does, None for none. URLs end up in logs, histories and `Referer`.
         bearer: Whether `Authorization: Bearer <key>` does.
+        jwt: Who verifies JSON Web Tokens, a `JWTVerifier`; None: nobody. A Bearer value of three parts with two dots
+            between is a token and goes there, every other credential goes to `keys`; neither gets what the other has
+            rejected. Needs `bearer`.
         cookie: The cookie that does, None for none. Browsers send it with requests that other sites start, and a
             WebSocket handshake obeys no CORS rule: check `Origin` where this is enabled.
         exempt: Paths that need no key: `"/health"`, or `"/static/*"` for all below. Requests for them are anonymous,
             whatever they carry. Odd spellings of a path are never exempt.
         required: Whether a request must carry a key. If not, one without is anonymous; a bad key is refused anyway.
-        scopes: What a key must be granted. Anonymous requests, where they are let through, are not asked.
+        scopes: What a key must be granted, by name or by a wildcard. Anonymous requests, where they are let through,
+            are not asked.
         strip: Whether the credential is removed before the application sees the request.
         state_key: Where the principal is, in the request's state.
         on_refusal: Answers refused requests in place of the standard body, see `Refusals`.
-        allow_preflight: Whether CORS preflights pass, anonymous: `OPTIONS` with `Origin` and
-            `Access-Control-Request-Method`, which browsers send without credentials.
+        allow_preflight: Whether CORS preflights pass, anonymous: `OPTIONS` with one `Origin` and one
+            `Access-Control-Request-Method`, without a body and without a credential, as browsers send them.
         realm: The protection space named in `WWW-Authenticate`.
 
     Raises:
@@ -63,6 +70,7 @@ class APIKeyMiddleware:
         header: str | None = "X-API-Key",
         query_param: str | None = None,
         bearer: bool = False,
+        jwt: TokenVerifier | None = None,
         cookie: str | None = None,
         exempt: Collection[str] = (),
         required: bool = True,
@@ -76,8 +84,10 @@ class APIKeyMiddleware:
         check_parts(app, keys, on_refusal)
         check_flags(bearer=bearer, required=required, strip=strip, allow_preflight=allow_preflight)
         check_texts(exempt, state_key, realm)
+        check_tokens(jwt, bearer=bearer)
         self.app = app
         self._keys = keys
+        self._jwt = jwt
         self._extractor = Extractor(header=header, query_param=query_param, bearer=bearer, cookie=cookie)
         self._exempt = ExemptPaths(exempt) if exempt else None
         self._required = required
@@ -89,7 +99,7 @@ class APIKeyMiddleware:
             Answers(realm=realm, bearer=bearer, api_key=self._extractor.other_places), on_refusal=on_refusal
         )
         # Bound once: each saves an attribute look-up and a descriptor call per request.
-        self._authenticate_nowait = keys.authenticate_nowait
+        self._authenticate_nowait = keys.authenticate_nowait if jwt is None else self._known_key
         self._lifespan_states = keys.lifespan_states
         self._straight = b"" if strip else self._extractor.only_header
         self._straight_size = len(self._straight)
@@ -120,6 +130,8 @@ class APIKeyMiddleware:
 
         Raises:
             MissingScope: The key is good and lacks a scope.
+            NetworkNotAllowed: It is good, but not from here.
+            RouteNotAllowed: It is good, but not for this.
         """
         if (
             scope["type"] != "http"
@@ -147,7 +159,9 @@ class APIKeyMiddleware:
         principal = self._authenticate_nowait(presented)
         if principal is None:
             return None
-        if self._scopes and not self._scopes <= principal.scopes:
+        if principal.restrictions is not None:
+            check_restrictions(principal, scope)
+        if self._scopes and not self._scopes <= principal.scopes and missing_scopes(principal.scopes, self._scopes):
             raise MissingScope(self._scopes)
         state = scope.get("state")
         if not isinstance(state, dict) or self._state_key in state or id(state) in self._lifespan_states:
@@ -156,6 +170,13 @@ class APIKeyMiddleware:
         state[self._state_key] = principal
         scope[ADMISSION] = (self._keys, principal, headers, self._refusals)
         return principal
+
+    def _known_key(self, presented: bytes) -> Principal | None:
+        """The keys' `authenticate_nowait` beside tokens: what has a token's shape is none of theirs, remembered or not.
+
+        Only where tokens are accepted: the call would cost everybody else a tenth of the short way.
+        """
+        return None if is_token(presented) else self._keys.authenticate_nowait(presented)
 
     async def _look_closely(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope.get("type") == "lifespan":
@@ -187,21 +208,21 @@ class APIKeyMiddleware:
         state = self._state(scope, outer)
         headers, query_string = _snapshot(scope, outer), scope.get("query_string") or b""
         shown = self._conceal(scope, headers, query_string)
-        if self._is_open(scope, headers):
-            principal = _inherited(outer, self._keys)
+        if self._is_open(scope, headers, query_string):
+            principal, by = self._inherited(outer)
         else:
-            principal = await self._identified(scope, headers, query_string, outer)
+            principal, by = await self._identified(scope, headers, query_string, outer)
             refusal = refusal_of(principal, self._scopes) if principal is not None or self._required else None
             if refusal is not None:
                 raise refusal
         if state[self._state_key] is not principal:
             state[self._state_key] = principal
-        scope[ADMISSION] = (self._keys, principal, shown, self._refusals)
+        scope[ADMISSION] = (by, principal, shown, self._refusals)
         return principal
 
     def _state(self, scope: Scope, outer: Admission | None) -> dict[str, object]:
         """Claim the request's state, unless a layer further out has done so and its entry stands."""
-        principal = _inherited(outer, self._keys)
+        principal, _ = self._inherited(outer)
         state = scope.get("state")
         if principal is not None and isinstance(state, dict) and state.get(self._state_key) is principal:
             return state
@@ -216,27 +237,42 @@ class APIKeyMiddleware:
         shown = scope["headers"] = extractor.stripped_headers(headers) if self._strip else headers
         return shown
 
-    def _is_open(self, scope: Scope, headers: Headers) -> bool:
+    def _is_open(self, scope: Scope, headers: Headers, query_string: bytes) -> bool:
         """Whether the request needs no key."""
         if self._exempt is not None and self._exempt.matches(scope):
             return True
-        return self._allow_preflight and scope.get("method") == "OPTIONS" and _is_preflight(headers)
+        if not self._allow_preflight or scope.get("method") != "OPTIONS":
+            return False
+        # Whoever presents a key wants it judged; a browser's preflight has none.
+        return is_preflight(headers) and not self._extractor.carries(headers, query_string)
 
     async def _identified(
         self, scope: Scope, headers: Headers, query_string: bytes, outer: Admission | None
-    ) -> Principal | None:
-        """Return whom the request speaks for, None if it carries nothing to tell by."""
-        inherited = _inherited(outer, self._keys)
+    ) -> tuple[Principal | None, Keys | TokenVerifier]:
+        """Return whom the request speaks for, None if it carries nothing to tell by, and who says so."""
+        inherited, by = self._inherited(outer)
         if inherited is not None and outer is not None and headers is outer[2]:
-            return inherited
+            return inherited, by
         # A key in headers that the layer further out has not seen is a credential like any other.
         presented = self._extractor.find(headers, query_string)
         if presented is None:
-            return inherited
-        principal = await self._keys.authenticate(presented, client=_address_of(scope))
+            return inherited, by
+        # Told apart by shape, before anything is verified: whatever comes of it, nobody else is asked.
+        if self._jwt is not None and is_token(presented) and self._extractor.is_bearer(headers):
+            by, principal = self._jwt, await self._jwt.authenticate(presented)
+        else:
+            by, principal = self._keys, await self._keys.authenticate(presented, client=address_of(scope))
         if not isinstance(principal, Principal):
             raise TypeError("authenticate() has returned something else than a Principal")
-        return principal
+        # Only where the key is judged: further in, a router may have cut its mount off the path.
+        check_restrictions(principal, scope)
+        return principal, by
+
+    def _inherited(self, outer: Admission | None) -> tuple[Principal | None, Keys | TokenVerifier]:
+        """The principal that a layer further out has found by the same keys or tokens, and by which; else None."""
+        if outer is not None and (outer[0] is self._keys or (self._jwt is not None and outer[0] is self._jwt)):
+            return outer[1], outer[0]
+        return None, self._keys
 
     async def _refuse(self, reason: Exception, scope: Scope, receive: Receive, send: Send) -> None:
         guardable(scope)
@@ -246,11 +282,6 @@ class APIKeyMiddleware:
             await self._refusals.refuse(reason, scope, receive, send)
         finally:
             CURRENT.reset(token)
-
-
-def _inherited(outer: Admission | None, keys: Keys) -> Principal | None:
-    """The principal that a layer further out has found with the same keys; None if there is none."""
-    return outer[1] if outer is not None and outer[0] is keys else None
 
 
 def _restore(scope: Scope, outer: Admission | None) -> None:
@@ -266,16 +297,3 @@ def _snapshot(scope: Scope, outer: Admission | None) -> Headers:
     headers: Headers = scope["headers"]
     # The other layer's list is a copy already, and recognisable as the one that was judged.
     return headers if outer is not None and headers is outer[2] else list(headers)
-
-
-def _is_preflight(headers: Headers) -> bool:
-    """Whether an `OPTIONS` request is a CORS preflight (https://fetch.spec.whatwg.org/#cors-preflight-request)."""
-    names = [name.lower() for name, value in headers if value]
-    return names.count(b"origin") == 1 and names.count(b"access-control-request-method") == 1
-
-
-def _address_of(scope: Scope) -> str | None:
-    """The peer's address; None on a Unix socket. Daphne gives a list, others a tuple."""
-    client = scope.get("client")
-    address = client[0] if isinstance(client, tuple | list) and client else None
-    return address if isinstance(address, str) and address else None

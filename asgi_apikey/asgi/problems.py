@@ -30,24 +30,25 @@ from asgi_apikey.errors import (
     InvalidKey,
     InvalidRequest,
     KeyExists,
+    KeyLimitReached,
     KeyNotFound,
     MissingCredential,
     MissingScope,
+    NetworkNotAllowed,
     Overloaded,
     RateLimited,
+    RouteNotAllowed,
     StaleRecord,
     StoreUnavailable,
     Undecidable,
 )
 from asgi_apikey.models import Seconds
+from asgi_apikey.policy import is_scope_name
 
 TYPE_BASE: Final = "urn:asgi-apikey:error:"
 """What a problem's `type` starts with: a name that stays, and that nobody has to host."""
 
 _LONGEST_RETRY: Final[Seconds] = 3_600.0
-
-# RFC 6749 appendix A.4: the characters of a scope name, and so of the `scope` attribute's quoted string.
-_SCOPE_CHARACTERS = frozenset(map(chr, [0x21, *range(0x23, 0x5C), *range(0x5D, 0x7F)]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +116,19 @@ TABLE: Final[Mapping[type, Problem]] = {
         "The API key lacks a scope that this needs.",
         "insufficient_scope",
     ),
+    NetworkNotAllowed: Problem(
+        403, "network_not_allowed", "Address not allowed", "The API key may not be used from this address."
+    ),
+    RouteNotAllowed: Problem(
+        403, "route_not_allowed", "Route not allowed", "The API key may not be used for this method and path."
+    ),
     RateLimited: Problem(429, "rate_limited", "Too many failed attempts", "Wait before trying again."),
     StoreUnavailable: Problem(503, "store_unavailable", _UNDECIDABLE.title, _UNDECIDABLE.detail),
     Overloaded: Problem(503, "overloaded", _UNDECIDABLE.title, _UNDECIDABLE.detail),
     Undecidable: _UNDECIDABLE,
     KeyNotFound: Problem(404, "key_not_found", "No such key", "No key has this id."),
     KeyExists: Problem(409, "key_exists", "Key exists", "A key with this id exists already."),
+    KeyLimitReached: Problem(409, "key_limit_reached", "Too many keys", "There are as many live keys as there may be."),
     StaleRecord: Problem(412, "stale_record", "Key has changed", "The key changed since it was read. Read it again."),
     InvalidRequest: Problem(422, "invalid_request", "Change refused", "The key cannot be changed like this."),
 }
@@ -185,13 +193,9 @@ class Answers:
         return challenges
 
 
-def is_scope_name(name: object) -> bool:
-    """Whether this can be the name of a scope: visible ASCII without quote and backslash (RFC 6749 section 3.3)."""
-    return isinstance(name, str) and name != "" and _SCOPE_CHARACTERS.issuperset(name)
-
-
 def _scope_attribute(required: frozenset[str]) -> str:
-    # Names are checked where they are configured; this is the last border before a header line.
+    # Names are checked where they are configured; this is the last border before a header line. What a name may have in
+    # it is just what the attribute's quoted string may (RFC 6750 section 3).
     names = sorted(filter(is_scope_name, required))
     return f', scope="{" ".join(names)}"' if names else ""
 

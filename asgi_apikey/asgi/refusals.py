@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Callable
 from typing import TypeAlias
 
 from asgi_apikey.asgi.problems import Answer, Answers
 from asgi_apikey.asgi.types import ASGIApp, Message, Receive, Scope, Send
 from asgi_apikey.errors import APIKeyError, AuthenticationError, Undecidable
+from asgi_apikey.tracebacks import described
 
 OnRefusal: TypeAlias = Callable[[APIKeyError], ASGIApp]
 """Makes the application that answers a refused request."""
@@ -104,10 +104,3 @@ def _as_refusal(reason: Exception) -> APIKeyError:
         return reason
     _logger.error("a request was refused because it could not be decided: %s", described(reason))
     return Undecidable()
-
-
-def described(error: BaseException) -> str:
-    """Describe an error for the log by class and place alone: its text may quote what was being worked on."""
-    frames = traceback.extract_tb(error.__traceback__)
-    places = " > ".join(f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames)
-    return f"{type(error).__qualname__} [{places}]"

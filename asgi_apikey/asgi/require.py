@@ -1,8 +1,13 @@
-"""Scopes for a part of the application: `require(app, *scopes)` around anything that is mounted."""
+"""Scopes for a part of the application: `require(app, *scopes)` around anything that is mounted.
+
+A granted `orders:*` is as good as each scope below `orders:`; `policy` has the rules.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 
 from asgi_apikey.asgi.admission import admission_of
 from asgi_apikey.asgi.checks import required_scopes
@@ -11,7 +16,7 @@ from asgi_apikey.asgi.refusals import Refusals
 from asgi_apikey.asgi.types import ASGIApp, Receive, Scope, Send
 from asgi_apikey.errors import APIKeyError, ConfigurationError, MissingCredential, MissingScope, Undecidable
 from asgi_apikey.models import Principal
-from asgi_apikey.policy import missing_scopes
+from asgi_apikey.policy import has_any, missing_scopes
 
 _logger = logging.getLogger("asgi_apikey")
 
@@ -33,7 +38,30 @@ def require(app: ASGIApp, *scopes: str) -> ASGIApp:
     Raises:
         ConfigurationError: A name is not one of a scope.
     """
-    needed = required_scopes(scopes)
+    return _guarded(app, partial(refusal_of, needed=required_scopes(scopes)))
+
+
+def require_any(app: ASGIApp, *scopes: str) -> ASGIApp:
+    """Wrap a part of the application so that only principals with at least one of these scopes reach it.
+
+    As `require` otherwise. One inside the other say "a, and b or c": `require(require_any(app, "b", "c"), "a")`.
+
+    Args:
+        app: Any ASGI application.
+        scopes: One of them is needed.
+
+    Returns:
+        An ASGI application.
+
+    Raises:
+        ConfigurationError: A name is not one of a scope, or there is none, and nobody could get in.
+    """
+    if not scopes:
+        raise ConfigurationError("require_any() without scopes would let nobody in; write require(app) for any key")
+    return _guarded(app, partial(_refusal_of_any, wanted=required_scopes(scopes)))
+
+
+def _guarded(app: ASGIApp, refusal_to: Callable[[Principal | None], APIKeyError | None]) -> ASGIApp:
     stranded = Refusals(Answers(realm="api", bearer=False, api_key=True))
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
@@ -43,11 +71,14 @@ def require(app: ASGIApp, *scopes: str) -> ASGIApp:
         guardable(scope)
         admission = admission_of(scope)
         if admission is None:
-            _logger.error("require() stands where no APIKeyMiddleware is around it; wrap the whole application in one")
+            _logger.error(
+                "require() or require_any() stands where no APIKeyMiddleware is around it; "
+                "wrap the whole application in one"
+            )
             await stranded.refuse(Undecidable(), scope, receive, send)
             return
         _, principal, _, refusals = admission
-        refusal = refusal_of(principal, needed)
+        refusal = refusal_to(principal)
         if refusal is not None:
             await refusals.refuse(refusal, scope, receive, send)
             return
@@ -61,6 +92,12 @@ def refusal_of(principal: Principal | None, needed: frozenset[str]) -> APIKeyErr
     if principal is None:
         return MissingCredential()
     return MissingScope(needed) if missing_scopes(principal.scopes, needed) else None
+
+
+def _refusal_of_any(principal: Principal | None, wanted: frozenset[str]) -> APIKeyError | None:
+    if principal is None:
+        return MissingCredential()
+    return None if has_any(principal.scopes, wanted) else MissingScope(wanted)
 
 
 def guardable(scope: Scope) -> None:

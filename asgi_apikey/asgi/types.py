@@ -1,4 +1,4 @@
-"""What the ASGI floor speaks about: the protocol's own shapes, and the one collaborator it needs.
+"""What the ASGI floor speaks about: the protocol's own shapes, and the two collaborators it needs.
 
 Source: ASGI 3.0, https://asgi.readthedocs.io/en/latest/specs/main.html
 """
@@ -22,6 +22,24 @@ ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 """Header lines in the order they arrived; names as the server gave them, normally in lower case."""
+
+
+class TokenVerifier(Protocol):
+    """All that the middleware needs to know about tokens; `JWTVerifier` is one."""
+
+    async def authenticate(self, presented: bytes) -> Principal:
+        """Return the principal that a token speaks for.
+
+        Its last act is the last look, so the caller must not await anything before it acts on the answer.
+
+        Args:
+            presented: The bytes the request carried: not verified, three parts with dots between them.
+
+        Raises:
+            AuthenticationError: The token authenticates nobody.
+            Undecidable: That cannot be told now.
+        """
+        ...
 
 
 class Keys(Protocol):

@@ -531,7 +531,10 @@ async def test_an_exempt_path_is_anonymous_whatever_is_presented(keys, inner) ->
     ("method", "lines", "allowed"),
     [
         ("OPTIONS", PREFLIGHT, True),
-        ("OPTIONS", (*PREFLIGHT, (b"X-API-Key", GOOD)), True),
+        ("OPTIONS", (*PREFLIGHT, (b"content-length", b"0")), True),
+        ("OPTIONS", (*PREFLIGHT, (b"content-length", b"2")), False),
+        ("OPTIONS", (*PREFLIGHT, (b"transfer-encoding", b"chunked")), False),
+        ("OPTIONS", (PREFLIGHT[0], (PREFLIGHT[1][0], b"PUT, GET")), False),
         ("OPTIONS", (), False),
         ("OPTIONS", PREFLIGHT[:1], False),
         ("OPTIONS", PREFLIGHT[1:], False),
@@ -548,6 +551,37 @@ async def test_only_a_genuine_preflight_passes_anonymously(keys, inner, method, 
 
     assert reply.status == (200 if allowed else 401)
     assert inner.seen == ([None] if allowed else [])
+
+
+@pytest.mark.parametrize(
+    ("lines", "query", "status"),
+    [
+        ([(b"x-api-key", b"bad")], b"", 401),
+        ([(b"x-api-key", b"")], b"", 401),
+        ([(b"authorization", b"Bearer bad")], b"", 401),
+        ([(b"authorization", b"Bearer")], b"", 401),
+        ([(b"authorization", b"Basic YTpi"), (b"authorization", b"Basic YTpi")], b"", 400),
+        ([(b"cookie", b"a=b; session=bad")], b"", 401),
+        ([], b"a=b&key=bad", 401),
+        ([], b"key=", 401),
+        ([(b"x-api-key", GOOD), (b"x-api-key", GOOD)], b"", 400),
+    ],
+)
+async def test_who_presents_a_credential_with_a_preflight_is_judged_by_it(keys, inner, lines, query, status) -> None:
+    """In any enabled place, readable or not: a revoked key must not look as if it worked."""
+    app = guard(inner, keys, bearer=True, cookie="session", query_param="key")
+    reply = await serve(app, http(*PREFLIGHT, *lines, method="OPTIONS", query_string=query))
+
+    assert reply.status == status
+    assert inner.seen == []
+
+
+async def test_a_good_key_on_a_preflight_is_not_thrown_away(keys, inner) -> None:
+    """It is an ordinary request then; what stands in places that are not enabled makes no difference."""
+    await serve(guard(inner, keys), http(*PREFLIGHT, key(), method="OPTIONS"))
+    await serve(guard(inner, keys), http(*PREFLIGHT, (b"authorization", b"Bearer bad"), method="OPTIONS"))
+
+    assert inner.seen == [ALICE, None]
 
 
 async def test_preflights_can_be_guarded(keys, inner) -> None:

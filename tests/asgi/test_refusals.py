@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from asgi_apikey.asgi.problems import Answers
-from asgi_apikey.asgi.refusals import OnRefusal, Refusals, described
+from asgi_apikey.asgi.refusals import OnRefusal, Refusals
 from asgi_apikey.asgi.types import Message, Receive, Scope, Send
 from asgi_apikey.errors import APIKeyError, UnknownKey
 from tests.asgi.driver import Reply, http, serve, websocket
@@ -167,18 +167,6 @@ async def test_a_response_to_a_handshake_is_not_sent_to_a_server_that_cannot() -
     reply = await serve(refusing(words(*DENIED)), websocket(denial=False))
 
     assert [m["type"] for m in reply.messages] == ["websocket.close"]
-
-
-def test_an_error_is_described_without_its_text() -> None:
-    """By class and place, which hold no values."""
-    try:
-        raise KeyError("ak_live_secret")
-    except KeyError as error:
-        text = described(error)
-
-    assert text.startswith("KeyError [")
-    assert "test_refusals.py" in text
-    assert "secret" not in text
 
 
 def test_a_reply_without_a_response_is_noticed() -> None:

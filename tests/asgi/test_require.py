@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from asgi_apikey.asgi.middleware import APIKeyMiddleware
-from asgi_apikey.asgi.require import require
+from asgi_apikey.asgi.require import require, require_any
 from asgi_apikey.asgi.types import Receive, Scope, Send
 from asgi_apikey.errors import ConfigurationError
-from tests.asgi.driver import ALICE, COLD, OTHER, FakeKeys, http, key, serve, websocket
+from tests.asgi.driver import ALICE, COLD, GOOD, OTHER, FakeKeys, http, key, serve, websocket
 
 pytestmark = pytest.mark.anyio
 
@@ -107,3 +109,28 @@ async def test_the_innermost_verdict_counts() -> None:
     assert (await serve(both, http(key()))).status == 401
     assert (await serve(both, http(key(OTHER), key(name=b"x-inner")))).status == 200
     assert reached == [ALICE]
+
+
+async def test_one_of_several_scopes_is_enough(keys, inner) -> None:
+    """`require_any`, also within `require`: a, and b or c."""
+    either = APIKeyMiddleware(require_any(inner, "orders:read", "bills:read"), keys=keys)
+    nested = APIKeyMiddleware(require(require_any(inner, "x", "orders:read"), "y"), keys=keys)
+
+    assert (await serve(either, http(key()))).status == 200
+    assert (await serve(either, http(key(OTHER)))).status == 403
+    assert (await serve(nested, http(key()))).status == 403
+    keys.cached[GOOD] = replace(ALICE, scopes=frozenset({"orders:*", "y"}))
+    assert (await serve(nested, http(key()))).status == 200
+
+
+async def test_any_of_no_scopes_is_a_mistake(inner) -> None:
+    """Nobody could get in; and anonymous requests do not get in either way."""
+    with pytest.raises(ConfigurationError, match="require_any"):
+        require_any(inner)
+
+
+async def test_anonymous_requests_hold_none_of_the_scopes(keys, inner) -> None:
+    """They are asked for a key."""
+    app = APIKeyMiddleware(require_any(inner, "orders:read"), keys=keys, required=False)
+
+    assert (await serve(app, http())).status == 401

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 
 import anyio
 
-from asgi_apikey.errors import ConfigurationError, Undecidable
-from asgi_apikey.models import Seconds, Usage
+from asgi_apikey.errors import ConfigurationError, StoreUnavailable, Undecidable
+from asgi_apikey.models import HOUR, Seconds, Usage
 from asgi_apikey.protocols import Clock, UsageSink
 
 _log = logging.getLogger("asgi_apikey")
+
+_BATCH = 5_000
+"""Keys in one write: it must end within the deadline of a store, however many keys were used."""
+_PRUNE_EVERY: Seconds = HOUR
 
 Spawn = Callable[[Callable[[], Awaitable[object]]], None]
 
 
 class UsageRecorder:
-    """Collects `uses` and `last_used_at` and hands them to a `UsageSink` once per `interval`.
+    """Collects `uses`, `last_used_at` and refusals and hands them to a `UsageSink` once per `interval`.
 
     What a killed process has not flushed is lost: at most one `interval` of counts, and what the sink has not
-    taken. A process that is closed in order loses nothing. The first count after a flush starts the timer of the
+    taken. A process that is closed in order loses nothing, and nothing is counted twice: a batch that may or may not
+    have been written, because the sink says so or was cancelled over it, is not written again. It has at most 5,000
+    keys, and is counted in `dropped`. The first count after a flush starts the timer of the
     next one, so an idle process has no task and writes nothing. There is one timer at a time; if it dies with its
     event loop, or hangs in a write, the counts of the next loop start another within two intervals.
 
@@ -33,28 +40,53 @@ class UsageRecorder:
         spawn: Starts background work.
         interval: Seconds between two flushes.
         max_keys: Keys counted at one time; beyond that, counts of further keys are dropped (and counted in `dropped`).
+        resolution: Seconds that a stored `last_used_at` may lag behind while the process runs; `close` writes it
+            exactly. The counters are written each time.
+        prune: Called about once an hour, after a flush; None: nothing is pruned.
+
+    Attributes:
+        dropped: Requests that were not counted, because there was no room, or that may not have been, because nobody
+            knows what became of their batch.
 
     Raises:
-        ConfigurationError: An interval that is not positive, or no room for any key.
+        ConfigurationError: An interval that is not positive, a resolution that is negative, or no room for any key.
     """
 
     def __init__(
-        self, sink: UsageSink, clock: Clock, *, spawn: Spawn, interval: Seconds = 10.0, max_keys: int = 1_000_000
+        self,
+        sink: UsageSink,
+        clock: Clock,
+        *,
+        spawn: Spawn,
+        interval: Seconds = 10.0,
+        max_keys: int = 1_000_000,
+        resolution: Seconds = 0.0,
+        prune: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         if not interval > 0:
             raise ConfigurationError("usage_interval must be positive; 10 seconds is the default")
         if max_keys < 1:
             raise ConfigurationError("max_keys must be at least 1; 1,000,000 is the default")
+        if not 0 <= resolution < math.inf:
+            raise ConfigurationError("last_used_resolution must be 0 or more seconds; 900 is the default")
         self._sink = sink
         self._clock = clock
         self._spawn = spawn
         self._interval = interval
         self._max_keys = max_keys
+        self._resolution = resolution
+        self._prune = prune
+        self._pruned_at = -math.inf
         self._counts: dict[str, list[float]] = {}
+        self._refusals: dict[str, Counter[str]] = {}
+        # What could not be written within its hour: it must not be counted in another one.
+        self._overdue: dict[tuple[str, int], Usage] = {}
         # Past this instant, nobody is going to flush: there is no timer, or it died, or it hangs.
         self._alarm = -math.inf
         # The running timer's own event: set, it ends at once; replaced, it ends when it notices.
         self._closing = anyio.Event()
+        # How many are closing us now. Not a flag: of two at a time, the first to be done must not start timers again.
+        self._closers = 0
         self.dropped = 0
 
     def count(self, key_id: str, now: Seconds) -> None:
@@ -67,33 +99,102 @@ class UsageRecorder:
             entry[0] += 1.0
             entry[1] = now
 
+    def refuse(self, key_id: str, reason: str) -> None:
+        """Count one refused request of a key that exists. Never on the hot path."""
+        refusals = self._refusals.get(key_id)
+        if refusals is not None:
+            refusals[reason] += 1
+        elif len(self._refusals) + len(self._overdue) < self._max_keys:
+            self._refusals[key_id] = Counter([reason])
+        else:
+            self.dropped += 1
+        now = self._clock.monotonic()
+        if now > self._alarm:
+            self._start_timer(now)
+
     async def flush(self) -> None:
-        """Write everything counted so far; what cannot be written now is kept for the next flush.
+        """Write everything counted so far; what certainly was not written is kept for the next flush.
 
         A batch that the timer is writing at this moment is not waited for.
 
         Raises:
-            Exception: What the sink raises beyond Undecidable; nothing is lost by it either.
+            Exception: What the sink raises beyond Undecidable; what it was given then is kept too.
         """
-        counts, self._counts = self._counts, {}
-        if not counts:
-            return
-        offset = self._clock.wall() - self._clock.monotonic()
-        batch = [Usage(key_id, int(uses), offset + last) for key_id, (uses, last) in counts.items()]
-        written = False
-        try:
-            await self._sink.record_usage(batch)
-            written = True
-        except Undecidable as error:
-            _log.warning("usage of %d keys could not be written yet: %s", len(batch), error)
-        finally:
-            if not written:
-                self._restore(counts)
+        await self._flush(self._resolution)
 
-    async def close(self) -> None:
-        """Stop the timer and write everything counted so far. Counting may begin again afterwards."""
-        self._closing.set()
-        await self.flush()
+    async def close(self, settle: Callable[[], Awaitable[object]] | None = None) -> None:
+        """Stop the timer and write everything counted so far, until this returns; counting may begin again afterwards.
+
+        No timer is started meanwhile: whoever waits for what was spawned would wait an interval for it.
+
+        Args:
+            settle: Waits for what was spawned. Called after a first flush; then what was counted since is written.
+        """
+        self._closers += 1
+        try:
+            self._closing.set()
+            await self._flush(0.0)
+            if settle is not None:
+                await settle()
+                await self._flush(0.0)
+        finally:
+            self._closers -= 1
+
+    async def _flush(self, resolution: Seconds) -> None:
+        waiting = self._taken()
+        try:
+            while waiting:
+                held = await self._record(waiting, resolution)
+                self._restore(held)
+        except Undecidable as error:
+            if waiting:
+                _log.warning("usage of %d keys could not be written yet: %s", len(waiting), error)
+        finally:
+            self._restore(waiting)
+
+    async def _record(self, waiting: list[Usage], resolution: Seconds) -> list[Usage]:
+        """Write one batch off the end of what waits; return what of it is to be written later."""
+        batch = waiting[-_BATCH:]
+        del waiting[-_BATCH:]
+        try:
+            held = await self._sink.record_usage(batch, resolution=resolution)
+        except BaseException as error:
+            if _left_undone(error):
+                waiting += batch
+            else:
+                self._give_up(batch)
+            raise
+        return [usage for usage in batch if usage.key_id in held]
+
+    def _give_up(self, batch: Sequence[Usage]) -> None:
+        """Note what may never be written, since it must not be written twice."""
+        _log.warning("usage of %d keys may not have been written; it is not written again", len(batch))
+        self.dropped += sum(map(_requests, batch))
+
+    def _taken(self) -> list[Usage]:
+        """Take out all that was counted, as it will be written."""
+        counts, self._counts = self._counts, {}
+        refusals, self._refusals = self._refusals, {}
+        overdue, self._overdue = self._overdue, {}
+        now = self._clock.wall()
+        offset = now - self._clock.monotonic()
+        waiting = [*overdue.values()]
+        for key_id, (uses, last) in counts.items():
+            refused = tuple(refusals.pop(key_id, {}).items())
+            waiting.append(Usage(key_id, int(uses), offset + last, refused))
+        waiting += [Usage(key_id, 0, now, tuple(refused.items())) for key_id, refused in refusals.items()]
+        return waiting
+
+    async def _prune_now_and_then(self) -> None:
+        now = self._clock.monotonic()
+        if self._prune is None or now - self._pruned_at < _PRUNE_EVERY:
+            return
+        # Before, not after: a store that cannot prune must not be asked again with every flush.
+        self._pruned_at = now
+        try:
+            await self._prune()
+        except Undecidable as error:
+            _log.warning("old usage could not be removed yet: %s", error)
 
     def _begin(self, key_id: str, now: Seconds) -> None:
         self._add(key_id, 1.0, now)
@@ -101,6 +202,8 @@ class UsageRecorder:
             self._start_timer(now)
 
     def _start_timer(self, now: Seconds) -> None:
+        if self._closers:
+            return
         self._alarm = now + 2 * self._interval
         self._closing = closing = anyio.Event()
         # Without an event loop, in plain code, nothing can be started: then `flush` and `close` write.
@@ -109,26 +212,65 @@ class UsageRecorder:
 
     async def _flush_regularly(self, closing: anyio.Event) -> None:
         try:
-            while self._counts and self._closing is closing and not closing.is_set():
+            while self._waiting() and self._closing is closing and not closing.is_set():
                 # Twice: a write that takes its time is no reason for a second timer beside this one.
                 self._alarm = self._clock.monotonic() + 2 * self._interval
                 with anyio.move_on_after(self._interval):
                     await closing.wait()
                 await self.flush()
+                await self._prune_now_and_then()
         finally:
             if self._closing is closing:
                 self._alarm = -math.inf
 
-    def _restore(self, counts: dict[str, list[float]]) -> None:
-        for key_id, (uses, last) in counts.items():
-            self._add(key_id, uses, last)
+    def _waiting(self) -> bool:
+        return bool(self._counts or self._refusals or self._overdue)
+
+    def _restore(self, batch: Iterable[Usage]) -> None:
+        """Count again what was not written."""
+        wall = self._clock.wall()
+        offset, hour = wall - self._clock.monotonic(), wall // HOUR
+        for usage in batch:
+            if usage.last_used_at // HOUR != hour:
+                self._put_off(usage)
+                continue
+            if usage.uses:
+                self._add(usage.key_id, float(usage.uses), usage.last_used_at - offset)
+            if usage.refusals:
+                self._refusals.setdefault(usage.key_id, Counter()).update(dict(usage.refusals))
+
+    def _put_off(self, usage: Usage) -> None:
+        """Keep what belongs to an hour that is over."""
+        place = (usage.key_id, int(usage.last_used_at // HOUR))
+        other = self._overdue.get(place)
+        if other is not None:
+            usage = _sum(other, usage)
+        elif len(self._overdue) + len(self._counts) >= self._max_keys:
+            self.dropped += _requests(usage)
+            return
+        self._overdue[place] = usage
 
     def _add(self, key_id: str, uses: float, last: Seconds) -> None:
         entry = self._counts.get(key_id)
         if entry is not None:
             entry[0] += uses
             entry[1] = max(entry[1], last)
-        elif len(self._counts) < self._max_keys:
+        elif len(self._counts) + len(self._overdue) < self._max_keys:
             self._counts[key_id] = [uses, last]
         else:
             self.dropped += int(uses)
+
+
+def _left_undone(error: BaseException) -> bool:
+    """Whether nothing was written. Who is cancelled does not know either: stores end a write that they have begun."""
+    return isinstance(error, Exception) and not (isinstance(error, StoreUnavailable) and error.outcome_unknown)
+
+
+def _requests(usage: Usage) -> int:
+    return usage.uses + sum(number for _, number in usage.refusals)
+
+
+def _sum(one: Usage, other: Usage) -> Usage:
+    refusals = Counter(dict(one.refusals)) + Counter(dict(other.refusals))
+    last = max(one.last_used_at, other.last_used_at)
+    return Usage(one.key_id, one.uses + other.uses, last, tuple(refusals.items()))

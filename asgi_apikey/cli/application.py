@@ -13,13 +13,19 @@ from __future__ import annotations
 
 import click
 
+from asgi_apikey.cli.applying import apply
+from asgi_apikey.cli.auditing import audit
 from asgi_apikey.cli.changing import amend, delete, disable, enable, revoke
 from asgi_apikey.cli.checking import check_format
+from asgi_apikey.cli.counting import prune_usage, usage
 from asgi_apikey.cli.making import issue, rotate
+from asgi_apikey.cli.migrating import migrate
+from asgi_apikey.cli.moving import export, import_
 from asgi_apikey.cli.options import session_of, shared_options
 from asgi_apikey.cli.output import write_json
 from asgi_apikey.cli.preparing import init, pepper
 from asgi_apikey.cli.reading import list_keys, show, verify
+from asgi_apikey.cli.tidying import prune, revoke_where
 from asgi_apikey.cli.values import holds_a_key
 from asgi_apikey.errors import APIKeyError, ConfigurationError, StoreUnavailable, Undecidable
 from asgi_apikey.models import JSONValue
@@ -75,9 +81,9 @@ def _report(error: APIKeyError, *, as_json: bool) -> None:
 def application() -> None:
     """Issue, find, check and end API keys, in the store that your servers use.
 
-    The settings are read from the environment: ASGI_APIKEY_URL, _PEPPER, _PREFIX, _ENVIRONMENT, _CHECKSUM_KEY;
-    give this command the same ones as your servers. Whole keys are read from standard input or asked for, never
-    taken from the arguments.
+    The settings are read from the environment: ASGI_APIKEY_URL, _PEPPER, _PREFIX, _ENVIRONMENT, _CHECKSUM_KEY,
+    _AUDIT_KEY; give this command the same ones as your servers. Whole keys are read from standard input or asked for,
+    never taken from the arguments.
 
     Exit codes: 0 done, 1 no, 2 usage, 3 store unavailable, 4 configuration.
     """
@@ -94,8 +100,17 @@ for _command in (
     disable,
     enable,
     revoke,
+    revoke_where,
     delete,
+    prune,
+    migrate,
     pepper,
     check_format,
+    audit,
+    usage,
+    prune_usage,
+    apply,
+    export,
+    import_,
 ):
     application.add_command(_command)

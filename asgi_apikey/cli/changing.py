@@ -33,6 +33,12 @@ _yes = click.option("--yes", "-y", is_flag=True, help="Do not ask; needed where 
 @click.option("--description", help='For people; "" removes it.')
 @click.option("--scope", "scopes", multiple=True, help="Replaces all scopes; repeat it for more.")
 @click.option("--no-scopes", is_flag=True, help="The key may do nothing but say whose it is.")
+@click.option("--tag", "tags", multiple=True, help="Replaces all tags; repeat it for more.")
+@click.option("--no-tags", is_flag=True, help="Removes all tags.")
+@click.option("--network", "networks", multiple=True, help="Replaces all networks; repeat it for more.")
+@click.option("--no-networks", is_flag=True, help="The key may be used from everywhere.")
+@click.option("--route", "routes", multiple=True, help="Replaces all routes; repeat it for more.")
+@click.option("--no-routes", is_flag=True, help="The key may be used for everything.")
 @click.option(
     "--metadata", multiple=True, type=values.metadata, help="Replaces all metadata: name=text or a JSON object."
 )
@@ -52,6 +58,12 @@ def amend(
     description: str | None,
     scopes: tuple[str, ...],
     no_scopes: bool,
+    tags: tuple[str, ...],
+    no_tags: bool,
+    networks: tuple[str, ...],
+    no_networks: bool,
+    routes: tuple[str, ...],
+    no_routes: bool,
     metadata: tuple[Metadata, ...],
     no_metadata: bool,
     not_before: Instant | None,
@@ -63,6 +75,9 @@ def amend(
 ) -> None:
     """Change what is given and leave the rest."""
     _at_most_one({"--scope": bool(scopes), "--no-scopes": no_scopes})
+    _at_most_one({"--tag": bool(tags), "--no-tags": no_tags})
+    _at_most_one({"--network": bool(networks), "--no-networks": no_networks})
+    _at_most_one({"--route": bool(routes), "--no-routes": no_routes})
     _at_most_one({"--metadata": bool(metadata), "--no-metadata": no_metadata})
     _at_most_one({"--not-before": not_before is not None, "--no-start": no_start})
     _at_most_one(
@@ -73,10 +88,15 @@ def amend(
     new_name = _given(name)
     new_description = _given(description)
     new_scopes = scopes if scopes or no_scopes else UNSET
+    new_tags = tags if tags or no_tags else UNSET
+    new_networks = networks if networks or no_networks else UNSET
+    new_routes = routes if routes or no_routes else UNSET
     new_metadata = values.merged(metadata) if metadata or no_metadata else UNSET
     new_start = None if no_start else _given(not_before)
     new_end = None if no_expiry else _given(expires_at)
-    if all(each is UNSET for each in (new_name, new_description, new_scopes, new_metadata, new_start, new_end)):
+    texts = (new_name, new_description, new_metadata)
+    rights = (new_scopes, new_tags, new_networks, new_routes)
+    if all(each is UNSET for each in (*texts, *rights, new_start, new_end)):
         raise click.UsageError("nothing to amend: give at least one of the options that change something")
 
     async def change(keys: APIKeys, key_id: str) -> Receipt:
@@ -85,6 +105,9 @@ def amend(
             name=new_name,
             description=new_description,
             scopes=new_scopes,
+            tags=new_tags,
+            networks=new_networks,
+            routes=new_routes,
             metadata=new_metadata,
             not_before=new_start,
             expires_at=new_end,
@@ -127,17 +150,28 @@ def enable(session: Session, key_id: str | None, key: bool, version: int | None)
 @target_options
 @click.option("--by", default="", help="Who revokes it, for the record.")
 @click.option("--reason", default="", help="Why, for the record.")
+@click.option("--only", is_flag=True, help="Leave the keys that it replaced, or that replaced it, alone.")
 @_version
 @_yes
 @click.pass_obj
 def revoke(
-    session: Session, key_id: str | None, key: bool, by: str, reason: str, version: int | None, yes: bool
+    session: Session,
+    key_id: str | None,
+    key: bool,
+    by: str,
+    reason: str,
+    only: bool,
+    version: int | None,
+    yes: bool,
 ) -> None:
-    """End a key for good; its record stays. Revoking it again does no harm."""
+    """End a key for good, and with it its lineage: the keys that it replaced, and those that replaced it.
+
+    The records stay. Revoking it again does no harm.
+    """
     check_consent(session, yes=yes)
 
     async def change(keys: APIKeys, key_id: str) -> Receipt:
-        return await keys.revoke(key_id, by=by, reason=reason, version=version)
+        return await keys.revoke(key_id, by=by, reason=reason, only=only, version=version)
 
     target = target_of(session, key_id, key)
     _carry_out(session, target, change, done="revoked", ask="Revoke", yes=yes)

@@ -16,7 +16,10 @@ from asgi_apikey.cli.session import Session
 from asgi_apikey.cli.target import target_of, target_options
 from asgi_apikey.models import Instant, IssuedKey, Metadata, Seconds
 
-_SHOWN = ("key_id", "owner", "tenant", "environment", "name", "scopes", "not_before", "expires_at", "replaces")
+_SHOWN = (
+    *("key_id", "owner", "tenant", "environment", "name", "scopes", "tags", "networks", "routes"),
+    *("not_before", "expires_at", "replaces"),
+)
 
 
 @click.command()
@@ -27,6 +30,9 @@ _SHOWN = ("key_id", "owner", "tenant", "environment", "name", "scopes", "not_bef
 @click.option("--name", default="", help="For people: what the key is for.")
 @click.option("--description", default="", help="For people, longer.")
 @click.option("--scope", "scopes", multiple=True, help="What the key may do; repeat it for more.")
+@click.option("--tag", "tags", multiple=True, help="For finding it, and acting on many; repeat it for more.")
+@click.option("--network", "networks", multiple=True, help="Where it may be used: 10.0.0.0/8, or !10.1.0.0/16 not.")
+@click.option("--route", "routes", multiple=True, help="What it may be used for: 'GET,POST /orders/*'.")
 @click.option("--metadata", multiple=True, type=values.metadata, help="name=text or a JSON object; may be repeated.")
 @click.option("--not-before", type=values.instant, help="The key does not work before: 2027-01-31T00:00:00Z.")
 @click.option("--expires-in", type=values.duration, help="The key ends after: 90d, 12h, 30m.")
@@ -42,6 +48,9 @@ def issue(
     name: str,
     description: str,
     scopes: tuple[str, ...],
+    tags: tuple[str, ...],
+    networks: tuple[str, ...],
+    routes: tuple[str, ...],
     metadata: tuple[Metadata, ...],
     not_before: Instant | None,
     expires_in: Seconds | None,
@@ -68,6 +77,9 @@ def issue(
             name=name,
             description=description,
             scopes=scopes,
+            tags=tags,
+            networks=networks,
+            routes=routes,
             metadata=entries,
             not_before=not_before,
             expires_in=expires_in,
@@ -82,7 +94,9 @@ def issue(
 @shared_options
 @target_options
 @click.option(
-    "--grace", type=values.duration, default="1d", show_default=True, help="How long the replaced key still works."
+    "--grace",
+    type=values.duration,
+    help="How long the replaced key still works; default: 1d, or, where it was rotated before, as long as then.",
 )
 @click.option("--created-by", default="", help="Who asked for it, for the record.")
 @click.option(
@@ -95,7 +109,7 @@ def rotate(
     session: Session,
     key_id: str | None,
     key: bool,
-    grace: Seconds,
+    grace: Seconds | None,
     created_by: str,
     version: int | None,
     yes: bool,
@@ -103,10 +117,11 @@ def rotate(
 ) -> None:
     """Make a successor with the same rights and lifetime, and print it, this once.
 
-    The replaced key works until its grace is over. After a leak: --grace 0.
+    The replaced key works until its grace is over. After a leak: --grace 0. Where the new key got lost, do it again:
+    the one that nobody has used is revoked.
     """
     _check_output()
-    yes = yes or grace > 0
+    yes = yes or grace != 0
     check_consent(session, yes=yes)
     target = target_of(session, key_id, key)
 

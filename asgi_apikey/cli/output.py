@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from asgi_apikey.models import Instant, JSONValue, KeyRecord, Principal, Receipt
+from asgi_apikey.models import BulkReceipt, Instant, JSONValue, KeyRecord, Principal, Receipt
 from asgi_apikey.verification import status_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -40,6 +40,9 @@ def record_fields(record: KeyRecord, now: Instant) -> dict[str, JSONValue]:
         "description": record.description,
         "hint": record.hint,
         "scopes": sorted(record.scopes),
+        "tags": sorted(record.tags),
+        "networks": sorted(record.networks),
+        "routes": sorted(record.routes),
         "metadata": record.metadata,
         "created_at": rfc3339(record.created_at),
         "created_by": record.created_by,
@@ -50,6 +53,7 @@ def record_fields(record: KeyRecord, now: Instant) -> dict[str, JSONValue]:
         "revoked_by": record.revoked_by,
         "revoke_reason": record.revoke_reason,
         "replaces": record.replaces,
+        "lineage": record.lineage,
         "last_used_at": rfc3339(record.last_used_at),
         "uses": record.uses,
         "version": record.version,
@@ -68,12 +72,27 @@ def principal_fields(principal: Principal) -> dict[str, JSONValue]:
         "metadata": principal.metadata,
         "expires_at": rfc3339(principal.expires_at),
         "method": principal.method,
+        "account": principal.account,
     }
 
 
 def receipt_fields(receipt: Receipt) -> dict[str, JSONValue]:
     """Return what a receipt says beside the record; durations are seconds."""
     return {
+        "confirmed": receipt.confirmed,
+        "workers": receipt.workers,
+        "acknowledged": receipt.acknowledged,
+        "elapsed": receipt.elapsed,
+        "max_staleness": receipt.max_staleness,
+    }
+
+
+def bulk_fields(receipt: BulkReceipt) -> dict[str, JSONValue]:
+    """Return what is known about a change of many keys."""
+    return {
+        "matched": receipt.matched,
+        "key_ids": list(receipt.key_ids),
+        "dry_run": receipt.dry_run,
         "confirmed": receipt.confirmed,
         "workers": receipt.workers,
         "acknowledged": receipt.acknowledged,
@@ -96,9 +115,14 @@ def write_fields(fields: Mapping[str, JSONValue], *, err: bool = False) -> None:
 
 def write_records(records: Sequence[KeyRecord], now: Instant) -> None:
     """Print records as a table, one per line."""
-    rows = [_HEADINGS, *(_row(record, now) for record in records)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
+    write_table(_HEADINGS, [_row(record, now) for record in records])
+
+
+def write_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of cells under their headings, columns aligned."""
+    lines = [headings, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for row in lines:
         padded = (text.ljust(width) for text, width in zip(row, widths, strict=True))
         click.echo("  ".join(padded).rstrip())
 

@@ -8,48 +8,53 @@ import click
 
 from asgi_apikey.apikeys import APIKeys
 from asgi_apikey.cli.asking import presented_key
+from asgi_apikey.cli.criteria import criteria_of, criteria_options
 from asgi_apikey.cli.options import shared_options
 from asgi_apikey.cli.output import principal_fields, record_fields, write_fields, write_json, write_records
 from asgi_apikey.cli.session import Session
 from asgi_apikey.cli.target import proven_record, target_of, target_options
 from asgi_apikey.errors import InvalidKey
-from asgi_apikey.models import KeyPage, Principal, Status
+from asgi_apikey.models import KeyPage, Principal, SortBy
 from asgi_apikey.verification import principal_of, rejection_of
 
 
 @click.command("list")
 @shared_options
-@click.option("--owner", help="Only this owner's keys.")
-@click.option("--tenant", help='Only this tenant\'s keys; "" is the default tenant.')
-@click.option("--environment", help="Only keys of this environment.")
+@criteria_options
 @click.option(
-    "--status", type=click.Choice([each.value for each in Status]), help="Only keys that stand like this now."
+    "--sort",
+    type=click.Choice([each.value for each in SortBy]),
+    default=SortBy.CREATED_AT.value,
+    show_default=True,
+    help="What they are ordered by, from the greatest down.",
 )
+@click.option("--ascending", is_flag=True, help="From the smallest up.")
+@click.option("--count", is_flag=True, help="Only how many there are, on all pages.")
 @click.option("--limit", type=click.IntRange(1, 100), default=50, show_default=True, help="Page size.")
-@click.option("--cursor", help="Where the page before ended.")
+@click.option("--cursor", help="Where the page before ended, for the same filters and order.")
 @click.option("--all", "everything", is_flag=True, help="All pages.")
 @click.pass_obj
 def list_keys(
     session: Session,
-    owner: str | None,
-    tenant: str | None,
-    environment: str | None,
-    status: str | None,
+    /,
+    sort: str,
+    ascending: bool,
+    count: bool,
     limit: int,
     cursor: str | None,
     everything: bool,
+    **options: object,
 ) -> None:
     """List keys, newest first."""
+    criteria = criteria_of(options)
+    if count:
+        _write_count(session, session.run(lambda keys: keys.count(**criteria)))
+        return
+
+    criteria["sort"], criteria["ascending"] = sort, ascending
 
     async def page(keys: APIKeys, cursor: str | None) -> KeyPage:
-        return await keys.find(
-            owner=owner,
-            tenant=tenant,
-            environment=environment,
-            status=None if status is None else Status(status),
-            limit=limit,
-            cursor=cursor,
-        )
+        return await keys.find(**criteria, limit=limit, cursor=cursor)
 
     async def work(keys: APIKeys) -> KeyPage:
         found = await page(keys, cursor)
@@ -71,6 +76,13 @@ def list_keys(
         click.echo("no such keys", err=True)
     if found.next_cursor is not None:
         click.echo(f"there are more: --cursor {found.next_cursor}, or --all", err=True)
+
+
+def _write_count(session: Session, count: int) -> None:
+    if session.as_json:
+        write_json({"count": count})
+    else:
+        click.echo(count)
 
 
 @click.command()

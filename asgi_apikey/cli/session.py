@@ -8,10 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import anyio
-import click
 
 from asgi_apikey.apikeys import APIKeys
-from asgi_apikey.authenticator import Limits
 from asgi_apikey.clock import SystemClock
 from asgi_apikey.errors import ConfigurationError
 from asgi_apikey.protocols import Clock
@@ -81,9 +79,6 @@ class Session:
 def beside_servers(settings: Settings) -> Settings:
     """Return the settings as they are true for this process, which is never the one that serves requests.
 
-    `single_process` is a promise of the server's. Taken over from a shared environment it would make this command
-    confirm a revocation that the server, which trusts its memory for longer under it, has not heard of.
-
     Raises:
         ConfigurationError: The store would end with this command.
     """
@@ -91,12 +86,4 @@ def beside_servers(settings: Settings) -> Settings:
         raise ConfigurationError(
             "memory: would be gone when this command ends; give --url sqlite:///keys.db, or set ASGI_APIKEY_URL"
         )
-    if not settings.single_process:
-        return settings
-    click.echo(
-        "Warning: ASGI_APIKEY_SINGLE_PROCESS=1 is not true while this command runs; "
-        "the server hears of changes only when its cache expires",
-        err=True,
-    )
-    ttl = Limits().cache_ttl if settings.cache_ttl is None else settings.cache_ttl
-    return replace(settings, single_process=False, cache_ttl=ttl)
+    return replace(settings, single_process=False)

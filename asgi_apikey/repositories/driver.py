@@ -38,7 +38,17 @@ class Transaction(Protocol):
 
 
 class Driver(Protocol):
-    """A database of one dialect, reached lazily and from any number of event loops."""
+    """A database of one dialect, reached lazily and from any number of event loops.
+
+    Attributes:
+        skip_locked: What a SELECT within a transaction ends with to lock its rows and pass over those that others
+            have locked; empty where writers exclude each other anyway.
+    """
+
+    @property
+    def skip_locked(self) -> str:
+        """See the class."""
+        ...
 
     async def open(self, *, create: bool) -> None:
         """Connect and check the schema, idempotently. Only with `create` may this make or migrate a store.

@@ -1,41 +1,44 @@
-"""Pages by position: a cursor names the last record seen, so inserts and deletions never shift a page."""
+"""Pages by position: a cursor names the last record seen, so inserts and deletions never shift a page.
+
+A cursor is signed together with the query that it continues. So it cannot be made up to read from elsewhere, nor be
+taken to another query, whose order or filters it would quietly mix with its own.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
+import hmac
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 from asgi_apikey.errors import InvalidRequest
-from asgi_apikey.models import KeyPage, KeyQuery, KeyRecord
-from asgi_apikey.repositories.records import storable, to_micros
+from asgi_apikey.models import KeyPage, KeyQuery, KeyRecord, SortBy
+from asgi_apikey.repositories.search import sort_value
 
 MAX_LIMIT: Final = 100
-_INT64_END: Final = 2**63
+_MAC: Final = 16
+_LONGEST: Final = 4_096
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a record stands in the order "newest first, ties by key id".
+    """Where a record stands in the order of a query; those of the same value follow by key id.
 
     Attributes:
-        created_at: Microseconds, as stored.
+        value: What the records are sorted by, as stored.
     """
 
-    created_at: int
+    value: int | str
     key_id: str
 
-    @property
-    def rank(self) -> tuple[int, str]:
-        """Smaller comes first."""
-        return (-self.created_at, self.key_id)
 
-
-def position_of(record: KeyRecord) -> Position:
+def position_of(record: KeyRecord, sort: SortBy) -> Position:
     """Return the record's place in the order of pages."""
-    return Position(to_micros(record.created_at), record.key_id)
+    return Position(sort_value(record, sort), record.key_id)
 
 
 def limit_of(query: KeyQuery) -> int:
@@ -49,39 +52,59 @@ def limit_of(query: KeyQuery) -> int:
     return int(query.limit)
 
 
-def start_of(query: KeyQuery) -> Position | None:
-    """Return the position after which the page starts; None for the first page.
+class Cursors:
+    """Writes and reads the cursors of one store.
 
-    Raises:
-        InvalidRequest: The cursor was not made by `page_of`.
+    Args:
+        key: What they are signed with (HMAC-SHA-256, 128 bits of it). Whoever continues a list must have the same.
     """
-    if query.cursor is None:
-        return None
-    position = _decoded(query.cursor)
-    # Accepting nothing but our own spelling leaves one cursor per position, and no parser to play with.
-    if position is None or _encoded(position) != query.cursor:
-        raise InvalidRequest("cursor is not one of ours; start again without it")
-    return position
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def start_of(self, query: KeyQuery) -> Position | None:
+        """Return the position after which the page starts; None for the first page.
+
+        Raises:
+            InvalidRequest: The cursor was not made by `page_of` for this query.
+        """
+        if query.cursor is None:
+            return None
+        signed = _decoded(query.cursor)
+        mac, payload = signed[:_MAC], signed[_MAC:]
+        if not payload or not hmac.compare_digest(mac, self._mac(query, payload)):
+            raise InvalidRequest("cursor is not of this search; start again without it")
+        value, key_id = json.loads(payload)
+        return Position(value, key_id)
+
+    def page_of(self, query: KeyQuery, records: Sequence[KeyRecord]) -> KeyPage:
+        """Return the page of the records found; one more found than the limit means that a page follows."""
+        limit = limit_of(query)
+        shown = tuple(records[:limit])
+        if len(records) <= limit:
+            return KeyPage(shown, None)
+        last = position_of(shown[-1], query.sort)
+        payload = json.dumps([last.value, last.key_id], separators=(",", ":"), ensure_ascii=False).encode()
+        signed = self._mac(query, payload) + payload
+        return KeyPage(shown, base64.urlsafe_b64encode(signed).decode("ascii").rstrip("="))
+
+    def _mac(self, query: KeyQuery, payload: bytes) -> bytes:
+        asked = json.dumps(
+            {each.name: getattr(query, each.name) for each in fields(query) if each.name not in ("limit", "cursor")},
+            default=sorted,
+            sort_keys=True,
+        )
+        # The first is of fixed length, so no other pair of the two gives the same message.
+        message = hashlib.sha256(asked.encode()).digest() + payload
+        return hmac.digest(self._key, b"asgi-apikey cursor 1\0" + message, "sha256")[:_MAC]
 
 
-def page_of(records: Sequence[KeyRecord], limit: int) -> KeyPage:
-    """Return the first `limit` of the records found; one more found than that means that a page follows."""
-    shown = tuple(records[:limit])
-    more = len(records) > limit
-    return KeyPage(shown, _encoded(position_of(shown[-1])) if more else None)
-
-
-def _encoded(position: Position) -> str:
-    text = f"{position.created_at},{position.key_id}"
-    return base64.urlsafe_b64encode(text.encode()).decode("ascii").rstrip("=")
-
-
-def _decoded(cursor: str) -> Position | None:
+def _decoded(cursor: object) -> bytes:
+    """Return the bytes of a cursor in our own spelling; empty for anything else: one cursor per position."""
+    if not isinstance(cursor, str) or len(cursor) > _LONGEST:
+        return b""
     try:
-        text = base64.urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4)).decode()
-        created_at, _, key_id = text.partition(",")
-        position = Position(int(created_at), key_id)
+        signed = base64.urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
     except (UnicodeError, binascii.Error, ValueError):
-        return None
-    inside = -_INT64_END <= position.created_at < _INT64_END
-    return position if inside and key_id and storable(key_id) else None
+        return b""
+    return signed if base64.urlsafe_b64encode(signed).decode("ascii").rstrip("=") == cursor else b""

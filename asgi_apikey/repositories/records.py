@@ -2,7 +2,8 @@
 
 * An `Instant` is an integer of microseconds, UTC: the same on every database, where timestamp types differ in
   range, zone and resolution. `rounded` says what a given instant becomes; it never moves by more than 0.5 µs.
-* Scopes are their sorted names, separated by single spaces.
+* Scopes and tags are their sorted names, separated by single spaces; networks and routes are their rules in the one
+  spelling that `policy` gives them, separated by spaces and by line ends.
 * Metadata is canonical JSON: sorted keys, no white space, ASCII.
 
 Every repository stores records through `to_row` and gives back what `from_row` makes of it, so a caller sees the
@@ -16,7 +17,8 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Final, TypeAlias, cast
 
 from asgi_apikey.errors import InvalidRequest, StoreUnavailable
-from asgi_apikey.models import NO_METADATA, Instant, KeyRecord, Metadata, RecordPatch, frozen_json
+from asgi_apikey.models import NO_METADATA, Instant, KeyRecord, Metadata, RecordPatch, Revocation, frozen_json
+from asgi_apikey.policy import network_text, route_text
 
 Value: TypeAlias = str | int | None
 """What a column can hold: the types that all our databases share without loss."""
@@ -28,6 +30,7 @@ MICROSECONDS: Final = 1_000_000
 _INT64_END: Final = 2**63
 _LAST_SECOND: Final = _INT64_END // MICROSECONDS
 _EMPTY_JSON: Final = "{}"
+_NONE: Final[frozenset[str]] = frozenset()
 
 
 def storable(text: str) -> bool:
@@ -116,12 +119,26 @@ def _optional_instant(value: object) -> int | None:
 
 def _scopes(value: object) -> str:
     if not isinstance(value, Set):
-        raise InvalidRequest("must be a set of scope names")
+        raise InvalidRequest("must be a set of names")
     names = sorted(_name(each) for each in value)
     if any(" " in name for name in names):
         # Read back, "a b" would be two scopes: a grant that nobody made.
-        raise InvalidRequest("a scope name must not contain a space")
+        raise InvalidRequest("a name must not contain a space")
     return " ".join(names)
+
+
+def _networks(value: object) -> str:
+    return " ".join(_rules(value, network_text))
+
+
+def _routes(value: object) -> str:
+    return "\n".join(_rules(value, route_text))
+
+
+def _rules(value: object, spelled: Callable[[object], str]) -> list[str]:
+    if not isinstance(value, Set):
+        raise InvalidRequest("must be a set of rules")
+    return sorted({_text(spelled(each)) for each in value})
 
 
 def _metadata(value: object) -> str:
@@ -170,10 +187,18 @@ _STORED: Final[Mapping[str, Callable[[object], Value]]] = {
     "last_used_at": _optional_instant,
     "uses": _count,
     "metadata": _metadata,
+    "lineage": _name,
+    "tags": _scopes,
+    "networks": _networks,
+    "routes": _routes,
 }
 
 COLUMNS: Final[tuple[str, ...]] = tuple(_STORED)
 """Every column of a stored record, in the order of `to_row` and `from_row`."""
+
+
+REVOKED: Final = ("revoked_at", "revoked_by", "revoke_reason")
+"""The columns that a revocation sets."""
 
 
 def stored(name: str, value: object) -> Value:
@@ -207,6 +232,16 @@ def patch_values(patch: RecordPatch) -> dict[str, Value]:
     if "revoked_at" in values and values["revoked_at"] is None:
         raise InvalidRequest("revoked_at: a revocation is for good")
     return values
+
+
+def revocation_values(revocation: Revocation) -> tuple[Value, ...]:
+    """Return the stored values of the columns `REVOKED`.
+
+    Raises:
+        InvalidRequest: A value cannot be stored.
+    """
+    values = (revocation.at, revocation.by, revocation.reason)
+    return tuple(stored(name, value) for name, value in zip(REVOKED, values, strict=True))
 
 
 def from_row(row: Row) -> KeyRecord:
@@ -246,9 +281,13 @@ def _record(row: Row) -> KeyRecord:
         last_used_at,
         uses,
         metadata,
+        lineage,
+        tags,
+        networks,
+        routes,
     ) = cast(
         "tuple[str, str, int, str, str, str, str, str, str, str, int, str, int | None, int | None, int | None,"
-        " int | None, str, str, str | None, int | None, int, str]",
+        " int | None, str, str, str | None, int | None, int, str, str, str, str, str]",
         row,
     )
     return KeyRecord(
@@ -261,7 +300,7 @@ def _record(row: Row) -> KeyRecord:
         name=name,
         description=description,
         hint=hint,
-        scopes=frozenset() if scopes == "" else frozenset(scopes.split(" ")),
+        scopes=_NONE if scopes == "" else frozenset(scopes.split(" ")),
         created_at=created_at / MICROSECONDS,
         created_by=created_by,
         not_before=None if not_before is None else not_before / MICROSECONDS,
@@ -274,6 +313,10 @@ def _record(row: Row) -> KeyRecord:
         last_used_at=None if last_used_at is None else last_used_at / MICROSECONDS,
         uses=uses,
         metadata=NO_METADATA if metadata == _EMPTY_JSON else _read_metadata(metadata),
+        lineage=lineage,
+        tags=_NONE if tags == "" else frozenset(tags.split(" ")),
+        networks=_NONE if networks == "" else frozenset(networks.split(" ")),
+        routes=_NONE if routes == "" else frozenset(routes.split("\n")),
     )
 
 

@@ -2,26 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import cast
+from typing import Final, cast
 
-from asgi_apikey.errors import KeyExists, KeyNotFound, StaleRecord
-from asgi_apikey.models import Change, Committed, Instant, KeyPage, KeyQuery, KeyRecord, RecordPatch, Usage
-from asgi_apikey.repositories import statements
+from asgi_apikey.errors import KeyExists, KeyLimitReached, KeyNotFound, StaleRecord, StoreUnavailable
+from asgi_apikey.models import (
+    FLUSH_ALL_FROM,
+    Action,
+    At,
+    Ceiling,
+    Change,
+    Committed,
+    CommittedMany,
+    Instant,
+    KeyPage,
+    KeyQuery,
+    KeyRecord,
+    Note,
+    RecordPatch,
+    Revocation,
+    Seconds,
+    Usage,
+)
+from asgi_apikey.repositories import audit, statements, usage
+from asgi_apikey.repositories.archive import SQLKeyArchive
+from asgi_apikey.repositories.audit import NOTHING_NOTED, Noted, SQLAuditLog
 from asgi_apikey.repositories.driver import Driver, Transaction
-from asgi_apikey.repositories.paging import limit_of, page_of, start_of
+from asgi_apikey.repositories.feed import SQLChangeFeed
+from asgi_apikey.repositories.labels import labels_of
+from asgi_apikey.repositories.paging import Cursors, limit_of
 from asgi_apikey.repositories.records import (
+    REVOKED,
     Row,
     Value,
     from_row,
     patch_values,
+    revocation_values,
     storable,
     storable_version,
     stored,
     to_micros,
     to_row,
 )
+from asgi_apikey.repositories.search import Labels, Wanted, wanted_of
+from asgi_apikey.repositories.usage import SQLUsageHistory
+
+_FREQUENT: Final = 2_000
+"""Keys with one label, from which on they are looked at in order; see `statements.where`."""
 
 
 class SQLRepository:
@@ -31,10 +59,22 @@ class SQLRepository:
 
     Args:
         driver: The database. Which dialect it speaks is its own affair.
+        cursor_key: Signs the cursors of searches; None: the one that the database keeps.
+
+    Attributes:
+        feed: The `ChangeFeed` of the same database.
+        archive: Its `KeyArchive`.
+        audit: Its `AuditLog`.
+        history: Its `UsageHistory`.
     """
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: Driver, *, cursor_key: bytes | None = None) -> None:
         self._driver = driver
+        self._cursors = None if cursor_key is None else Cursors(cursor_key)
+        self.feed = SQLChangeFeed(driver)
+        self.archive = SQLKeyArchive(driver)
+        self.audit = SQLAuditLog(driver)
+        self.history = SQLUsageHistory(driver)
 
     async def open(self, *, create: bool) -> None:
         """Connect and check the schema; with `create`, make or migrate the store first.
@@ -56,68 +96,159 @@ class SQLRepository:
         rows = await self._driver.fetch(statements.GET, (key_id,))
         return from_row(rows[0]) if rows else None
 
-    async def add(self, record: KeyRecord) -> Committed:
+    async def add(
+        self, record: KeyRecord, *, note: Note = NOTHING_NOTED, ceilings: Sequence[Ceiling] = ()
+    ) -> Committed:
         """Insert a new record, at a version above every earlier one of the same id.
 
         Raises:
             KeyExists: The id is taken.
+            KeyLimitReached: It would be one too many.
             InvalidRequest: A value cannot be stored.
         """
-        complete = from_row(to_row(record))
+        complete, checked = from_row(to_row(record)), audit.check_note(note)
         await self._driver.open(create=True)
 
         async def work(transaction: Transaction) -> Committed:
             added, change = await _add(transaction, complete)
+            await _check_ceilings(transaction, ceilings)
+            await audit.append(transaction, checked, [Noted(change.seq, added, Action.ISSUE)])
             return Committed(added, (change,))
 
         return await self._driver.change(work)
 
-    async def update(self, key_id: str, patch: RecordPatch, *, version: int) -> Committed:
+    async def update(
+        self,
+        key_id: str,
+        patch: RecordPatch,
+        *,
+        version: int,
+        note: Note = NOTHING_NOTED,
+        ceilings: Sequence[Ceiling] = (),
+    ) -> Committed:
         """Set the patch's columns and raise the version by one.
 
         Raises:
             KeyNotFound: No such record.
             StaleRecord: It is at another version.
+            KeyLimitReached: It would be one live key too many.
             InvalidRequest: A value cannot be stored.
         """
-        values = patch_values(patch)
+        values, checked = patch_values(patch), audit.check_note(note)
 
         async def work(transaction: Transaction) -> Committed:
             changed, change = await _update(transaction, key_id, values, version)
+            await _check_ceilings(transaction, ceilings)
+            await audit.append(transaction, checked, [Noted(change.seq, changed, Action.AMEND, values)])
             return Committed(changed, (change,))
 
         return await self._driver.change(work)
 
-    async def replace(self, key_id: str, patch: RecordPatch, successor: KeyRecord, *, version: int) -> Committed:
-        """Update the record and add its successor, both or neither.
+    async def replace(
+        self,
+        key_id: str,
+        patch: RecordPatch,
+        successor: KeyRecord,
+        *,
+        version: int,
+        note: Note = NOTHING_NOTED,
+        ceilings: Sequence[Ceiling] = (),
+        retired: Sequence[At] = (),
+        retirement: Revocation | None = None,
+    ) -> Committed:
+        """Update the record, revoke the unused ones, and add the successor: all or nothing.
 
         Raises:
-            KeyNotFound: No record `key_id`.
-            StaleRecord: It is at another version.
+            KeyNotFound: No record `key_id`, or none of a retired id.
+            StaleRecord: One is at another version, or one to be retired has been used.
             KeyExists: The successor's id is taken.
+            KeyLimitReached: There would be too many live keys.
             InvalidRequest: A value cannot be stored.
         """
-        values, complete = patch_values(patch), from_row(to_row(successor))
+        revoking = () if retirement is None else revocation_values(retirement)
+        values, complete, checked = patch_values(patch), from_row(to_row(successor)), audit.check_note(note)
 
         async def work(transaction: Transaction) -> Committed:
-            _, changed = await _update(transaction, key_id, values, version)
+            replaced, changed = await _update(transaction, key_id, values, version)
+            noted, changes = [Noted(changed.seq, replaced, Action.ROTATE, values)], [changed]
+            for each in retired:
+                row = await _guarded(transaction, statements.RETIRE, revoking, each.key_id, each.version)
+                gone = from_row(row)
+                changes.append(await _announce(transaction, gone))
+                noted.append(Noted(changes[-1].seq, gone, Action.ROTATE, REVOKED))
             added, change = await _add(transaction, complete)
-            return Committed(added, (changed, change))
+            await _check_ceilings(transaction, ceilings)
+            await audit.append(transaction, checked, [*noted, Noted(change.seq, added, Action.ROTATE)])
+            return Committed(added, (*changes, change))
 
         return await self._driver.change(work)
 
-    async def delete(self, key_id: str, *, version: int) -> Committed:
+    async def delete(self, key_id: str, *, version: int, note: Note = NOTHING_NOTED) -> Committed:
         """Remove the record; its tombstone carries the next version.
 
         Raises:
             KeyNotFound: No such record.
             StaleRecord: It is at another version.
         """
+        checked = audit.check_note(note)
 
         async def work(transaction: Transaction) -> Committed:
             row = await _guarded(transaction, statements.DELETE, (), key_id, version)
             gone = replace(from_row(row), version=version + 1)
-            return Committed(gone, (await _announce(transaction, gone),))
+            await transaction.fetch(statements.DROP_LABELS, (key_id,))
+            await transaction.fetch(usage.FORGET, (key_id,))
+            change = await _announce(transaction, gone)
+            await audit.append(transaction, checked, [Noted(change.seq, gone, Action.DELETE)])
+            return Committed(gone, (change,))
+
+        return await self._driver.change(work)
+
+    async def revoke_all(
+        self,
+        query: KeyQuery,
+        revocation: Revocation,
+        *,
+        now: Instant,
+        guard: At | None = None,
+        note: Note = NOTHING_NOTED,
+    ) -> CommittedMany:
+        """Revoke, in one transaction, every record that the query matches and that is not revoked yet.
+
+        Raises:
+            KeyNotFound: No record of the guard's id.
+            StaleRecord: It is at another version.
+            InvalidRequest: A value cannot be stored.
+        """
+        wanted, values, checked = wanted_of(query, now), revocation_values(revocation), audit.check_note(note)
+
+        async def work(transaction: Transaction) -> CommittedMany:
+            if guard is not None:
+                await _check_version(transaction, guard)
+            if wanted is None:
+                return CommittedMany((), ())
+            statement, args = statements.revoke_all(wanted, values)
+            revoked = sorted(map(from_row, await transaction.fetch(statement, args)), key=lambda each: each.key_id)
+            return await _told(transaction, revoked, checked, Action.REVOKE, REVOKED)
+
+        return await self._driver.change(work)
+
+    async def prune(self, dead_since: Instant, *, limit: int, note: Note = NOTHING_NOTED) -> CommittedMany:
+        """Delete at most `limit` records of keys that were revoked, or had ended, by then; tombstones stay.
+
+        Raises:
+            InvalidRequest: A value cannot be stored.
+        """
+        at, checked = to_micros(dead_since), audit.check_note(note)
+
+        async def work(transaction: Transaction) -> CommittedMany:
+            gone = []
+            for key_id, version in await transaction.fetch(statements.DEAD, (at, at, limit)):
+                row = await _guarded(transaction, statements.DELETE, (), cast(str, key_id), cast(int, version))
+                await transaction.fetch(statements.DROP_LABELS, (key_id,))
+                await transaction.fetch(usage.FORGET, (key_id,))
+                gone.append(replace(from_row(row), version=cast(int, version) + 1))
+            # One by one, however many: each tombstone is what a key of the same id has to come after.
+            return await _told(transaction, gone, checked, Action.PRUNE, (), flush_from=limit)
 
         return await self._driver.change(work)
 
@@ -136,33 +267,61 @@ class SQLRepository:
 
         return await self._driver.write(work)
 
-    async def record_usage(self, batch: Sequence[Usage]) -> None:
-        """Add `uses` and raise `last_used_at` of each named key, in one transaction; unknown ids are skipped.
+    async def record_usage(self, batch: Sequence[Usage], *, resolution: Seconds = 0.0) -> Collection[str]:
+        """Count, in one transaction; unknown ids are skipped. See `UsageSink.record_usage`.
 
         Raises:
             InvalidRequest: An instant cannot be stored; nothing of the batch was counted.
         """
-        # In one order everywhere, so that two flushes never wait for each other's rows.
-        rows = [row for row in sorted(map(_usage_row, batch), key=lambda row: row[-1]) if storable(row[-1])]
+        counted, skip_locked = usage.checked(batch), self._driver.skip_locked
 
-        async def work(transaction: Transaction) -> None:
-            await transaction.run_many(statements.RECORD_USAGE, rows)
+        async def work(transaction: Transaction) -> Collection[str]:
+            return await usage.record(transaction, counted, resolution=resolution, skip_locked=skip_locked)
 
-        if rows:
-            await self._driver.write(work)
+        return await self._driver.write(work) if counted else frozenset()
 
     async def find(self, query: KeyQuery, *, now: Instant) -> KeyPage:
-        """Return one page, newest first, ties by key id.
+        """Return one page in the order asked for, ties by key id.
 
         Raises:
-            InvalidRequest: The cursor or the limit is not one of ours.
+            InvalidRequest: A part of the query is not a possible one, or the cursor is not of this search.
         """
-        limit, start = limit_of(query), start_of(query)
-        if not all(storable(each) for each in (query.owner, query.tenant, query.environment) if each is not None):
-            return page_of((), limit)
-        statement, args = statements.find(query, start=start, now=to_micros(now), limit=limit + 1)
+        limit, wanted = limit_of(query), wanted_of(query, now)
+        cursors = await self._cursors_of_store()
+        start = cursors.start_of(query)
+        if wanted is None:
+            return KeyPage((), None)
+        frequent = [each for each in wanted.labels if await self._is_frequent(each, wanted)]
+        statement, args = statements.find(query, wanted, start=start, limit=limit + 1, frequent=frequent)
         rows = await self._driver.fetch(statement, args)
-        return page_of([from_row(row) for row in rows], limit)
+        return cursors.page_of(query, [from_row(row) for row in rows])
+
+    async def count(self, query: KeyQuery, *, now: Instant) -> int:
+        """Return how many records the query matches, on all pages.
+
+        Raises:
+            InvalidRequest: A part of the query is not a possible one.
+        """
+        wanted = wanted_of(query, now)
+        if wanted is None:
+            return 0
+        [[number]] = await self._driver.fetch(*statements.count(wanted))
+        return cast(int, number)
+
+    async def _cursors_of_store(self) -> Cursors:
+        if self._cursors is None:
+            rows = await self._driver.fetch(statements.META, ("cursor_key",))
+            if not rows:
+                raise StoreUnavailable("the key store has lost the key of its cursors; it is damaged")
+            self._cursors = Cursors(str(rows[0][0]).encode())
+        return self._cursors
+
+    async def _is_frequent(self, labels: Labels, wanted: Wanted) -> bool:
+        if wanted.exact:
+            # Few keys are left anyway, and another index has them.
+            return True
+        [[number]] = await self._driver.fetch(*statements.some_labelled(labels, _FREQUENT))
+        return cast(int, number) >= _FREQUENT
 
 
 async def _add(transaction: Transaction, record: KeyRecord) -> tuple[KeyRecord, Change]:
@@ -170,6 +329,7 @@ async def _add(transaction: Transaction, record: KeyRecord) -> tuple[KeyRecord, 
     added = replace(record, version=max(record.version, cast(int, highest or 0) + 1))
     if not await transaction.fetch(statements.INSERT, to_row(added)):
         raise KeyExists(record.key_id)
+    await _label(transaction, added)
     return added, await _announce(transaction, added)
 
 
@@ -178,7 +338,60 @@ async def _update(
 ) -> tuple[KeyRecord, Change]:
     row = await _guarded(transaction, statements.update(values), tuple(values.values()), key_id, version)
     changed = from_row(row)
+    if "scopes" in values or "tags" in values:
+        await transaction.fetch(statements.DROP_LABELS, (key_id,))
+        await _label(transaction, changed)
     return changed, await _announce(transaction, changed)
+
+
+async def _label(transaction: Transaction, record: KeyRecord) -> None:
+    """Write the record's scopes and tags where searches find them."""
+    labels = labels_of(record)
+    if labels:
+        await transaction.run_many(statements.ADD_LABEL, labels)
+
+
+async def _check_ceilings(transaction: Transaction, ceilings: Sequence[Ceiling]) -> None:
+    """Count what there is after the change; whatever is one too many rolls it back.
+
+    Changes are made one after the other, so nobody else's key can slip in between the count and the commit.
+    """
+    for ceiling in ceilings:
+        wanted = wanted_of(ceiling.within, ceiling.now)
+        if wanted is None:
+            continue
+        [[live]] = await transaction.fetch(*statements.count(wanted, lineages=ceiling.lineages, live=True))
+        if cast(int, live) > ceiling.most:
+            raise KeyLimitReached(ceiling.message, ceiling.most)
+
+
+async def _check_version(transaction: Transaction, guard: At) -> None:
+    rows = await transaction.fetch(statements.VERSION, (guard.key_id,)) if storable(guard.key_id) else []
+    if not rows:
+        raise KeyNotFound(guard.key_id)
+    if rows[0][0] != guard.version:
+        raise StaleRecord(guard.key_id, guard.version)
+
+
+async def _told(
+    transaction: Transaction,
+    records: Sequence[KeyRecord],
+    note: Note,
+    action: Action,
+    fields: Collection[str],
+    *,
+    flush_from: int = FLUSH_ALL_FROM,
+) -> CommittedMany:
+    """Announce and note the change of many records; more than `flush_from` are one row for all keys there are."""
+    if len(records) <= flush_from:
+        changes = [await _announce(transaction, each) for each in records]
+    else:
+        changes = [await _announce(transaction, None)]
+    seqs = [each.seq for each in changes] if len(changes) == len(records) else [changes[0].seq] * len(records)
+    if records:
+        noted = [Noted(seq, each, action, fields) for seq, each in zip(seqs, records, strict=True)]
+        await audit.append(transaction, note, noted)
+    return CommittedMany(tuple(records), tuple(changes))
 
 
 async def _guarded(
@@ -195,11 +408,8 @@ async def _guarded(
     raise KeyNotFound(key_id)
 
 
-async def _announce(transaction: Transaction, record: KeyRecord) -> Change:
-    [[seq]] = await transaction.fetch(statements.APPEND_CHANGE, (record.key_id, record.version))
-    return Change(cast(int, seq), record.key_id, record.version)
-
-
-def _usage_row(usage: Usage) -> tuple[int, int, int, str]:
-    at = to_micros(usage.last_used_at)
-    return (usage.uses, at, at, usage.key_id)
+async def _announce(transaction: Transaction, record: KeyRecord | None) -> Change:
+    """Append a change of this record, or of all, to the feed."""
+    key_id, version = ("", 0) if record is None else (record.key_id, record.version)
+    [[seq]] = await transaction.fetch(statements.APPEND_CHANGE, (key_id, version))
+    return Change(cast(int, seq), key_id, version)

@@ -7,9 +7,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from asgi_apikey.models import KeyQuery, Status
+from asgi_apikey.models import KeyQuery, SortBy, Status
 from asgi_apikey.repositories.paging import Position
 from asgi_apikey.repositories.records import COLUMNS, Value
+from asgi_apikey.repositories.search import FIRST, LAST, Labels, Wanted
 
 _COLUMNS: Final = ", ".join(COLUMNS)
 
@@ -46,8 +47,36 @@ RECORD_USAGE: Final = """
     WHERE key_id = ?
 """
 
+# A successor is given up only if nobody has begun to use it.
+RETIRE: Final = f"""
+    UPDATE api_keys SET revoked_at = ?, revoked_by = ?, revoke_reason = ?, version = version + 1
+    WHERE revoked_at IS NULL AND uses = 0 AND last_used_at IS NULL AND key_id = ? AND version = ?
+    RETURNING {_COLUMNS}
+"""
+
+DEAD: Final = """
+    SELECT key_id, version FROM api_keys WHERE revoked_at <= ? OR expires_at <= ? ORDER BY key_id LIMIT ?
+"""
+
+ADD_LABEL: Final = "INSERT INTO api_key_labels (kind, label, key_id) VALUES (?, ?, ?)"
+
+DROP_LABELS: Final = "DELETE FROM api_key_labels WHERE key_id = ?"
+
+META: Final = "SELECT value FROM api_key_meta WHERE name = ?"
+
+_ENDS: Final = f"coalesce(expires_at, {LAST})"
+"""The expression of an index, to the letter."""
+
+_ORDERS: Final = {
+    SortBy.CREATED_AT: "created_at",
+    SortBy.EXPIRES_AT: _ENDS,
+    SortBy.LAST_USED_AT: f"coalesce(last_used_at, {FIRST})",
+    SortBy.NAME: "name",
+}
+
 # The order of `verification.status_of`; each `?` is now. A key ends at `expires_at` and starts at `not_before`.
 _NOT_EXPIRED: Final = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?)"
+_UNENDED: Final = (Status.ACTIVE, Status.DISABLED, Status.NOT_YET_VALID)
 _STATUS: Final = {
     Status.REVOKED: "revoked_at IS NOT NULL",
     Status.EXPIRED: "revoked_at IS NULL AND expires_at <= ?",
@@ -67,32 +96,114 @@ def update(columns: Collection[str]) -> str:
     """
 
 
-def find(query: KeyQuery, *, start: Position | None, now: int, limit: int) -> tuple[str, tuple[Value, ...]]:
+def find(
+    query: KeyQuery, wanted: Wanted, *, start: Position | None, limit: int, frequent: Collection[Labels] = ()
+) -> tuple[str, tuple[Value, ...]]:
     """Return the statement of one page and its parameters.
 
-    Only the conditions that are asked for are in it: "? IS NULL OR owner = ?" would be shorter, but hides the
-    index from the planner, and PostgreSQL cannot tell the type of its first parameter.
+    Args:
+        query: The order.
+        wanted: The filters.
+        start: The position after which the page starts.
+        limit: The most rows to return.
+        frequent: See `where`.
+    """
+    condition, args = where(wanted, frequent=frequent)
+    order = _ORDERS[query.sort]
+    if order == _ENDS and wanted.status in _UNENDED:
+        # Said before, but not in the words of the index: without them, all that has ended is walked through first.
+        condition, args = f"{condition} AND {_ENDS} > ?", (*args, wanted.now)
+    ahead, direction = (">", "") if query.ascending else ("<", " DESC")
+    if start is not None:
+        # The first half bounds the index scan, the second decides among those of the same value.
+        condition += f" AND {order} {ahead}= ? AND ({order} {ahead} ? OR key_id > ?)"
+        args += (start.value, start.value, start.key_id)
+    statement = f"SELECT {_COLUMNS} FROM api_keys WHERE {condition} ORDER BY {order}{direction}, key_id LIMIT ?"
+    return statement, (*args, limit)
+
+
+def count(wanted: Wanted, *, lineages: bool = False, live: bool = False) -> tuple[str, tuple[Value, ...]]:
+    """Return the statement that counts records, or their lineages; with `live`, only those not dead at that time."""
+    condition, args = where(wanted)
+    if live:
+        condition, args = f"{condition} AND {_NOT_EXPIRED}", (*args, wanted.now)
+    return f"SELECT count({'DISTINCT lineage' if lineages else '*'}) FROM api_keys WHERE {condition}", args
+
+
+def revoke_all(wanted: Wanted, revocation: tuple[Value, ...]) -> tuple[str, tuple[Value, ...]]:
+    """Return the statement that revokes records which are not revoked, and returns them."""
+    condition, args = where(wanted)
+    statement = f"""
+        UPDATE api_keys SET revoked_at = ?, revoked_by = ?, revoke_reason = ?, version = version + 1
+        WHERE {condition} AND revoked_at IS NULL
+        RETURNING {_COLUMNS}
+    """
+    return statement, (*revocation, *args)
+
+
+def some_labelled(wanted: Labels, limit: int) -> tuple[str, tuple[Value, ...]]:
+    """Return the statement that counts a label's keys, up to a limit."""
+    statement = f"""
+        SELECT count(*) FROM (
+            SELECT 1 FROM api_key_labels WHERE kind = ? AND label IN ({_marks(wanted.any_of)}) LIMIT ?
+        ) AS few
+    """
+    return statement, (wanted.kind, *wanted.any_of, limit)
+
+
+def where(wanted: Wanted, *, frequent: Collection[Labels] = ()) -> tuple[str, tuple[Value, ...]]:
+    """Return the condition of a search and its parameters.
+
+    Only what is asked for is in it: "? IS NULL OR owner = ?" would be shorter, but hides the index from the planner,
+    and PostgreSQL cannot tell the type of its first parameter.
 
     Args:
-        query: The filters.
-        start: The position after which the page starts.
-        now: Microseconds.
-        limit: The most rows to return.
+        wanted: The filters.
+        frequent: Scopes and tags that many keys have. Of the others, the few keys are looked up first; of these, the
+            keys are looked at in order until the page is full. SQLite, which keeps no statistics by itself, would
+            look up half a million keys to sort out fifty.
     """
-    conditions: list[str] = []
+    conditions = ["1 = 1"]
     args: list[Value] = []
-    for column, wanted in (("owner", query.owner), ("tenant", query.tenant), ("environment", query.environment)):
-        if wanted is not None:
-            conditions.append(f"{column} = ?")
-            args.append(wanted)
-    if query.status is not None:
-        condition = _STATUS[query.status]
+    for column, value in wanted.exact:
+        conditions.append(f"{column} = ?")
+        args.append(value)
+    if wanted.part is not None:
+        conditions.append("lower(name) LIKE ? ESCAPE '!'")
+        args.append(f"%{_escaped(wanted.part)}%")
+    for labels in wanted.labels:
+        held = f"SELECT key_id FROM api_key_labels WHERE kind = ? AND label IN ({_marks(labels.any_of)})"
+        common = labels in frequent
+        conditions.append(f"EXISTS ({held} AND key_id = api_keys.key_id)" if common else f"key_id IN ({held})")
+        args.extend((labels.kind, *labels.any_of))
+    for each in wanted.ranges:
+        expression = _ENDS if each.column == "expires_at" else each.column
+        conditions.append(f"{each.column} IS NOT NULL")
+        for sign, bound in ((">=", each.start), ("<", each.end)):
+            if bound is not None:
+                conditions.append(f"{expression} {sign} ?")
+                args.append(bound)
+    if wanted.status is not None:
+        condition = _STATUS[wanted.status]
         conditions.append(condition)
-        args.extend([now] * condition.count("?"))
-    if start is not None:
-        # The first half bounds the index scan, the second decides among those of the same instant.
-        conditions.append("created_at <= ? AND (created_at < ? OR key_id > ?)")
-        args.extend((start.created_at, start.created_at, start.key_id))
-    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    statement = f"SELECT {_COLUMNS} FROM api_keys {where} ORDER BY created_at DESC, key_id LIMIT ?"
-    return statement, (*args, limit)
+        args.extend([wanted.now] * condition.count("?"))
+    for column, empty in (
+        ("revoked_at", None if wanted.revoked is None else not wanted.revoked),
+        ("expires_at", wanted.endless),
+        ("last_used_at", wanted.never_used),
+    ):
+        if empty is not None:
+            conditions.append(f"{column} IS {'' if empty else 'NOT '}NULL")
+    if wanted.idle_since is not None:
+        conditions.append("coalesce(last_used_at, created_at) <= ?")
+        args.append(wanted.idle_since)
+    return " AND ".join(conditions), tuple(args)
+
+
+def _marks(values: Collection[str]) -> str:
+    return ", ".join("?" for _ in values)
+
+
+def _escaped(text: str) -> str:
+    """Return text in which LIKE finds nothing but itself."""
+    return "".join(f"!{char}" if char in "!%_" else char for char in text)

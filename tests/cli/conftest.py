@@ -87,6 +87,7 @@ class Console:
             checksum_keys=settings.checksum_keys,
             cache_ttl=settings.cache_ttl,
             single_process=settings.single_process,
+            audit_key=settings.audit_key or None,
             clock=self.clock,
         )
 

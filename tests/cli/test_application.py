@@ -27,8 +27,15 @@ from asgi_apikey.repositories import MemoryRepository
 from tests.cli.conftest import Console
 
 VERBS = {
+    "apply",
+    "export",
+    "import",
+    "audit",
+    "prune-usage",
+    "usage",
     *("init", "issue", "list", "show", "verify", "amend", "rotate"),
     *("disable", "enable", "revoke", "delete", "pepper", "check-format"),
+    *("revoke-where", "prune", "migrate"),
 }
 ALL_ERRORS = [
     (RevokedKey("id"), 1),

@@ -111,6 +111,7 @@ def test_verify_prints_the_principal(console: Console) -> None:
             "metadata": {},
             "expires_at": "2027-01-16T08:00:00.000Z",
             "method": "api_key",
+            "account": None,
         },
     }
     assert "owner        acme" in console("verify", stdin=key).stdout

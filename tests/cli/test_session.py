@@ -31,23 +31,9 @@ def test_a_store_that_ends_with_the_command_is_refused(console: Console, url: st
     assert "ASGI_APIKEY_URL" in refused.stderr
 
 
-@pytest.mark.parametrize(("ttl", "known_within"), [(None, 60.0), (20.0, 20.0)])
-def test_a_server_alone_on_its_store_is_not_alone_beside_a_command(ttl: float | None, known_within: float) -> None:
-    """Taken over, the server's promise would confirm what the server has not heard of."""
-    settings = beside_servers(Settings(single_process=True, cache_ttl=ttl))
-
-    assert (settings.single_process, settings.cache_ttl) == (False, known_within)
-
-
-def test_the_servers_promise_is_warned_of(console: Console) -> None:
-    """The receipt then says how long the server goes on without knowing."""
-    _, key_id = console.issue()
-    console.environ["ASGI_APIKEY_SINGLE_PROCESS"] = "1"
-    changed = console("disable", key_id)
-
-    assert changed.exit_code == 0
-    assert changed.stderr.startswith("Warning: ASGI_APIKEY_SINGLE_PROCESS=1 ")
-    assert "within 60 seconds" in changed.stderr
+def test_a_server_alone_on_its_store_is_not_alone_beside_a_command() -> None:
+    """Taken over, the server's promise would not be true of the command, which is another process."""
+    assert not beside_servers(Settings(single_process=True)).single_process
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,26 @@ class HasherContract:
             assert not await hasher.verify(key, hasher.decoy, lane=Lane.STRANGER)
 
     @pytest.mark.anyio
+    @pytest.mark.parametrize("lane", Lane)
+    async def test_a_key_can_be_hashed_in_either_lane(self, hasher: Hasher, lane: Lane) -> None:
+        """What can wait is hashed in the strangers' lane; the digest is like any other."""
+        digest = await hasher.hash(KEY, lane=lane)
+
+        assert not hasher.outdated(digest)
+        assert await hasher.verify(KEY, digest, lane=Lane.PROVEN)
+
+    @pytest.mark.anyio
+    async def test_a_closed_hasher_may_be_used_again(self, hasher: Hasher) -> None:
+        """Closing is idempotent and lets go of threads, not of anything that is needed to verify."""
+        digest = await hasher.hash(KEY)
+        hasher.close()
+        hasher.close()
+
+        assert await hasher.verify(KEY, digest, lane=Lane.STRANGER)
+        assert not hasher.outdated(await hasher.hash(KEY))
+        hasher.close()
+
+    @pytest.mark.anyio
     async def test_a_digest_tells_nothing_of_the_key(self, hasher: Hasher) -> None:
         """Neither the digest nor the hasher's repr holds a part of the key."""
         digest = await hasher.hash(KEY)

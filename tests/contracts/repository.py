@@ -16,8 +16,8 @@ from typing import Any
 import anyio
 import pytest
 
-from asgi_apikey.errors import InvalidRequest, KeyExists, KeyNotFound, StaleRecord
-from asgi_apikey.models import Change, KeyQuery, KeyRecord, RecordPatch, Status, Usage
+from asgi_apikey.errors import InvalidRequest, KeyExists, KeyLimitReached, KeyNotFound, StaleRecord
+from asgi_apikey.models import At, Ceiling, Change, KeyQuery, KeyRecord, RecordPatch, Revocation, SortBy, Status, Usage
 from asgi_apikey.protocols import KeyRepository
 from asgi_apikey.verification import status_of
 
@@ -45,6 +45,10 @@ FULL = KeyRecord(
     replaces="older",
     last_used_at=NOW,
     uses=2**63 - 1,
+    lineage="oldest",
+    tags=frozenset({"ci", "Ünit"}),
+    networks=frozenset({"10.0.0.0/8", "!10.1.0.0/16", "2001:db8::/32"}),
+    routes=frozenset({"GET,POST /orders/*", "/a b"}),
     metadata={"plan": "pro", "limits": [1, 2.5, None, True, {"深": "\x00\ud800"}], "big": 2**80},
 )
 
@@ -84,6 +88,12 @@ UNSTORABLE: list[tuple[str, object]] = [
     ("metadata", {1: "x"}),
     ("metadata", {"x": object()}),
     ("metadata", ["x"]),
+    ("tags", frozenset({"a b"})),
+    ("tags", ["a"]),
+    ("networks", frozenset({"10.0.0.1/8"})),
+    ("networks", "10.0.0.0/8"),
+    ("routes", frozenset({"get /x"})),
+    ("routes", frozenset({"/x\n/y"})),
 ]
 
 
@@ -294,6 +304,9 @@ class RepositoryContract:
             "revoked_by": "b",
             "revoke_reason": "r",
             "metadata": {"m": 1},
+            "tags": frozenset({"t"}),
+            "networks": frozenset({"10.0.0.0/8"}),
+            "routes": frozenset({"GET /x"}),
         }
 
         await repository.update("key1", RecordPatch(**columns), version=1)  # type: ignore[arg-type]
@@ -579,12 +592,279 @@ class RepositoryContract:
 
     @pytest.mark.parametrize(
         "cursor",
-        ["", "x", "!!", "MSxh=", "MSxh\n", "MSxhé", "\0", "LTEsYQ==", "MSw", "A" * 10_000, "MDEsYQ", "MV8wLGE"],
+        ["", "x", "!!", "MSxh=", "MSxh\n", "MSxhé", "\0", "LTEsYQ==", "MSw", "A" * 22, "A" * 100, "A" * 10_000],
     )
     async def test_only_our_own_cursors(self, repository: KeyRepository, cursor: str) -> None:
         """A cursor is taken in our own spelling or not at all."""
         with pytest.raises(InvalidRequest, match="cursor"):
             await repository.find(KeyQuery(cursor=cursor), now=NOW)
+
+    # search
+
+    async def test_a_search_gives_what_was_asked_for(self, repository: KeyRepository) -> None:
+        """Each filter selects by itself; those of one instant come by id."""
+        await repository.add(
+            a_record("a", name="100% Sure", tags=frozenset({"ci", "eu"}), scopes=frozenset({"orders:read"}),
+                     expires_at=NOW + 5, created_by="ada")
+        )  # fmt: skip
+        await repository.add(
+            a_record("b", name="100_Ways", tags=frozenset({"ci"}), scopes=frozenset({"orders:*", "x"}),
+                     revoked_at=NOW, lineage="a")
+        )  # fmt: skip
+        await repository.add(a_record("c", name="other!", scopes=frozenset({"*"}), last_used_at=NOW - 50))
+
+        async def ids(**filters: Any) -> str:
+            page = await repository.find(KeyQuery(**filters), now=NOW)
+            found = "".join(record.key_id for record in page.records)
+            assert await repository.count(KeyQuery(**filters), now=NOW) == len(found)
+            return found
+
+        assert await ids(name="100% Sure") == await ids(name_contains="% s") == await ids(created_by="ada") == "a"
+        assert await ids(name_contains="_") == await ids(name_contains="0_w") == await ids(revoked=True) == "b"
+        assert await ids(name_contains="!") == await ids(never_used=False) == "c"
+        assert await ids(name_contains="100") == await ids(lineage="a") == await ids(tags={"ci"}) == "ab"
+        assert await ids(tags={"ci", "eu"}) == await ids(endless=False) == await ids(expires_before=NOW + 9) == "a"
+        assert await ids(tags={"CI"}) == await ids(name="sure") == await ids(tags={"c"}) == ""
+        assert await ids(scopes={"orders:read"}) == "abc"
+        assert await ids(scopes={"orders:read", "x"}) == await ids(any_scopes={"x", "y"}) == "bc"
+        assert await ids(scopes={"orders:*"}) == await ids(scopes={"orders:write"}) == "bc"
+        assert await ids(any_scopes={"z"}) == await ids(last_used_before=NOW) == "c"
+        assert await ids(expires_after=NOW + 5) == "a"
+        assert await ids(expires_before=NOW + 5) == await ids(last_used_after=NOW) == ""
+        assert await ids(created_after=NOW) == await ids(created_before=NOW + 1) == "abc"
+        assert await ids(created_before=NOW) == await ids(name_contains="\0") == await ids(tags={"\ud800"}) == ""
+
+    async def test_idle_is_since_the_last_use_or_the_creation(self, repository: KeyRepository) -> None:
+        """A key that was never used has been idle since it was made."""
+        await repository.add(a_record("new", created_at=NOW - 10))
+        await repository.add(a_record("old", created_at=NOW - 100))
+        await repository.add(a_record("used", created_at=NOW - 100, last_used_at=NOW - 10))
+
+        page = await repository.find(KeyQuery(idle_for=100.0), now=NOW)
+
+        assert [record.key_id for record in page.records] == ["old"]
+        assert await repository.count(KeyQuery(idle_for=10.0), now=NOW) == 3
+
+    @pytest.mark.parametrize("ascending", [True, False])
+    @pytest.mark.parametrize("sort", list(SortBy))
+    async def test_every_order_pages_without_gaps(
+        self, repository: KeyRepository, sort: SortBy, ascending: bool
+    ) -> None:
+        """By value, then by id, ascending; never is last as an end and first as a use; pages are the whole list cut."""
+        values = [None, NOW - 1, NOW, None, NOW]
+        for number, value in enumerate(values):
+            await repository.add(
+                a_record(f"k{number}", created_at=NOW if value is None else value, expires_at=value, last_used_at=value,
+                         name="" if value is None else f"é{value}")
+            )  # fmt: skip
+        order = {
+            SortBy.CREATED_AT: "k1 k0 k2 k3 k4" if ascending else "k0 k2 k3 k4 k1",
+            SortBy.EXPIRES_AT: "k1 k2 k4 k0 k3" if ascending else "k0 k3 k2 k4 k1",
+            SortBy.LAST_USED_AT: "k0 k3 k1 k2 k4" if ascending else "k2 k4 k1 k0 k3",
+            SortBy.NAME: "k0 k3 k1 k2 k4" if ascending else "k2 k4 k1 k0 k3",
+        }
+
+        for limit in (1, 2, 100):
+            pages = await all_pages(repository, KeyQuery(sort=sort, ascending=ascending, limit=limit))
+            assert " ".join(record.key_id for page in pages for record in page) == order[sort]
+
+    async def test_a_search_follows_every_change_of_scopes_and_tags(self, repository: KeyRepository) -> None:
+        """What is looked up elsewhere is kept in step: by add, update, replace, delete and a second life."""
+        query = KeyQuery(tags=frozenset({"t"}), scopes=frozenset({"s"}))
+
+        async def found() -> list[str]:
+            return [record.key_id for record in (await repository.find(query, now=NOW)).records]
+
+        both = {"tags": frozenset({"t"}), "scopes": frozenset({"s"})}
+        await repository.add(a_record(**both))
+        assert await found() == ["key1"]
+        await repository.update("key1", RecordPatch(scopes=frozenset({"other"})), version=1)
+        assert await found() == []
+        await repository.update("key1", RecordPatch(scopes=frozenset({"s"}), tags=frozenset({"t", "u"})), version=2)
+        assert await found() == ["key1"]
+        await repository.replace("key1", RecordPatch(tags=frozenset()), a_record("key2", **both), version=3)
+        assert await found() == ["key2"]
+        await repository.delete("key2", version=1)
+        assert await found() == []
+        await repository.add(a_record("key2", **both))
+        assert await found() == ["key2"]
+
+    @pytest.mark.parametrize(
+        "criteria",
+        [
+            {"tags": "ci"},
+            {"scopes": ["a"]},
+            {"any_scopes": frozenset({1})},
+            {"tags": frozenset(str(number) for number in range(101))},
+            {"name_contains": "x" * 256},
+            {"owner": 7},
+            {"revoked": "no"},
+            {"status": "active"},
+            {"sort": "digest"},
+            {"idle_for": -1.0},
+            {"idle_for": float("nan")},
+            {"created_after": float("inf")},
+            {"created_before": "yesterday"},
+        ],
+    )
+    async def test_what_cannot_be_asked_is_refused(self, repository: KeyRepository, criteria: dict[str, Any]) -> None:
+        """With InvalidRequest by all, for a page, a count and a change of many."""
+        for ask in (
+            lambda: repository.find(KeyQuery(**criteria), now=NOW),
+            lambda: repository.count(KeyQuery(**criteria), now=NOW),
+            lambda: repository.revoke_all(KeyQuery(**criteria), Revocation(NOW), now=NOW),
+        ):
+            with pytest.raises(InvalidRequest):
+                await ask()  # type: ignore[no-untyped-call]
+
+    # ceilings
+
+    async def test_a_ceiling_counts_what_is_live_after_the_change(self, repository: KeyRepository) -> None:
+        """Revoked and expired keys do not count, disabled ones do; one too many changes nothing."""
+        ceiling = Ceiling(within=KeyQuery(owner="acme"), most=2, now=NOW)
+        await repository.add(a_record("dead", revoked_at=NOW))
+        await repository.add(a_record("over", expires_at=NOW))
+        await repository.add(a_record("off", disabled_at=NOW))
+        await repository.add(a_record("else", owner="other"))
+        seq = latest((await repository.add(a_record("one"), ceilings=[ceiling])).changes)
+
+        with pytest.raises(KeyLimitReached) as caught:
+            await repository.add(a_record("two"), ceilings=[ceiling])
+        with pytest.raises(KeyLimitReached):
+            await repository.update("over", RecordPatch(expires_at=None), version=1, ceilings=[ceiling])
+        with pytest.raises(KeyLimitReached):
+            await repository.replace("one", RecordPatch(), a_record("two"), version=1, ceilings=[ceiling])
+
+        assert caught.value.most == 2
+        assert await repository.get("two") is None
+        assert await repository.get("over") == a_record("over", expires_at=NOW)
+        assert await repository.get("one") == a_record("one")
+        done = await repository.replace(
+            "one", RecordPatch(expires_at=NOW), a_record("two"), version=1, ceilings=[ceiling]
+        )
+        assert done.changes[0].seq == seq + 1
+
+    async def test_a_ceiling_of_lineages_counts_a_rotated_key_once(self, repository: KeyRepository) -> None:
+        """A key and its successors are one."""
+        ceiling = Ceiling(within=KeyQuery(owner="acme"), most=1, now=NOW, lineages=True)
+        await repository.add(a_record("one"), ceilings=[ceiling])
+
+        await repository.add(a_record("two", lineage="one"), ceilings=[ceiling])
+        with pytest.raises(KeyLimitReached):
+            await repository.add(a_record("three"), ceilings=[ceiling])
+
+    async def test_racing_changes_never_exceed_a_ceiling(self, repository: KeyRepository) -> None:
+        """Of twenty keys added at once under a ceiling of five, five are there."""
+        ceiling = Ceiling(within=KeyQuery(owner="acme"), most=5, now=NOW)
+
+        async def attempt(key_id: str) -> None:
+            with suppress(KeyLimitReached):
+                await repository.add(a_record(key_id), ceilings=[ceiling])
+
+        await together([partial(attempt, f"key{number}") for number in range(20)])
+
+        assert await repository.count(KeyQuery(), now=NOW) == 5
+
+    # retiring, revoking and pruning many
+
+    async def test_replace_retires_what_nobody_has_used(self, repository: KeyRepository) -> None:
+        """In the same transaction, in this order of the feed: the record, the retired one, the successor."""
+        await repository.add(a_record())
+        await repository.add(a_record("unused"))
+
+        done = await repository.replace(
+            "key1", RecordPatch(), a_record("new"), version=1, retired=[At("unused", 1)],
+            retirement=Revocation(NOW, "ada", "why"),
+        )  # fmt: skip
+
+        assert [(change.key_id, change.version) for change in done.changes] == [("key1", 2), ("unused", 2), ("new", 1)]
+        assert await repository.get("unused") == a_record(
+            "unused", version=2, revoked_at=NOW, revoked_by="ada", revoke_reason="why"
+        )
+
+    async def test_what_was_used_is_not_retired(self, repository: KeyRepository) -> None:
+        """Not even at its version, which usage leaves alone; then nothing else is done either."""
+        await repository.add(a_record())
+        await repository.add(a_record("used"))
+        await repository.record_usage([Usage("used", 1, NOW)])
+
+        for at, expected in ((At("used", 1), StaleRecord), (At("used", 2), StaleRecord), (At("none", 1), KeyNotFound)):
+            with pytest.raises(expected):
+                await repository.replace(
+                    "key1", RecordPatch(), a_record("new"), version=1, retired=[at], retirement=Revocation(NOW)
+                )
+
+        assert await repository.get("key1") == a_record()
+        assert await repository.get("new") is None
+
+    async def test_revoke_all_revokes_what_matches_and_is_not_revoked(self, repository: KeyRepository) -> None:
+        """By id, on all pages, each with its change; the first reason of a revoked one stays."""
+        for number in range(120):
+            await repository.add(a_record(f"key{number:03}", tags=frozenset({"leak"}), owner=f"o{number % 2}"))
+        await repository.update("key000", RecordPatch(revoked_at=NOW - 9, revoke_reason="first"), version=1)
+        query = KeyQuery(tags=frozenset({"leak"}), owner="o0", limit=1)
+
+        done = await repository.revoke_all(query, Revocation(NOW, "ada", "why"), now=NOW)
+        again = await repository.revoke_all(query, Revocation(NOW, "bob", "other"), now=NOW)
+
+        assert [record.key_id for record in done.records] == [f"key{number:03}" for number in range(2, 120, 2)]
+        assert [(change.key_id, change.version) for change in done.changes] == [
+            (record.key_id, 2) for record in done.records
+        ]
+        assert {(record.revoked_at, record.revoked_by, record.revoke_reason) for record in done.records} == {
+            (NOW, "ada", "why")
+        }
+        assert await repository.get("key002") == done.records[0]
+        assert (again.records, again.changes) == ((), ())
+        first = await repository.get("key000")
+        assert first is not None
+        assert first.revoke_reason == "first"
+
+    async def test_a_guard_stops_a_change_of_many(self, repository: KeyRepository) -> None:
+        """What was decided on an older record is not done."""
+        await repository.add(a_record(lineage="l"))
+        await repository.add(a_record("key2", lineage="l"))
+        query = KeyQuery(lineage="l")
+
+        with pytest.raises(StaleRecord):
+            await repository.revoke_all(query, Revocation(NOW), now=NOW, guard=At("key1", 2))
+        with pytest.raises(KeyNotFound):
+            await repository.revoke_all(query, Revocation(NOW), now=NOW, guard=At("\0", 1))
+
+        assert await repository.count(KeyQuery(revoked=True), now=NOW) == 0
+        assert len((await repository.revoke_all(query, Revocation(NOW), now=NOW, guard=At("key2", 1))).records) == 2
+
+    async def test_a_change_of_very_many_is_told_as_one(self, repository: KeyRepository) -> None:
+        """More than a thousand keys are one row of the feed, for all keys; each has its next version all the same."""
+        for number in range(1_001):
+            await repository.add(a_record(f"key{number:04}"))
+
+        done = await repository.revoke_all(KeyQuery(owner="acme"), Revocation(NOW), now=NOW)
+
+        assert len(done.records) == 1_001
+        assert [(change.key_id, change.version) for change in done.changes] == [("", 0)]
+        assert {record.version for record in done.records} == {2}
+        gone = await repository.delete("key0000", version=2)
+        assert gone.changes[0].seq == done.changes[0].seq + 1
+        assert (await repository.add(a_record("key0000"))).record.version == 4
+
+    async def test_prune_deletes_what_is_long_dead(self, repository: KeyRepository) -> None:
+        """Revoked or ended by then; a bounded number at a time; a pruned id comes back above its tombstone."""
+        await repository.add(a_record("revoked", revoked_at=NOW - 10))
+        await repository.add(a_record("ended", expires_at=NOW - 10, tags=frozenset({"t"})))
+        await repository.add(a_record("lately", revoked_at=NOW - 9))
+        await repository.add(a_record("alive", expires_at=NOW + 10, disabled_at=NOW - 99))
+
+        first = await repository.prune(NOW - 10, limit=1)
+        second = await repository.prune(NOW - 10, limit=5)
+        third = await repository.prune(NOW - 10, limit=5)
+
+        assert [record.key_id for record in (*first.records, *second.records)] == ["ended", "revoked"]
+        assert first.changes[0].version == 2
+        assert (third.records, third.changes) == ((), ())
+        assert await repository.count(KeyQuery(), now=NOW) == 2
+        assert await repository.count(KeyQuery(tags=frozenset({"t"})), now=NOW) == 0
+        assert (await repository.add(a_record("ended"))).record.version == 3
 
     # together
 
@@ -642,7 +922,12 @@ class RepositoryContract:
             for version in range(1, 11):
                 await repository.update("key1", RecordPatch(name=str(version)), version=version)
 
-        await together([change, *[partial(repository.record_usage, [Usage("key1", 2, NOW)]) for _ in range(20)]])
+        async def count() -> None:
+            # A key that somebody else holds is passed over, and said to be.
+            while await repository.record_usage([Usage("key1", 2, NOW)]):
+                await anyio.lowlevel.checkpoint()
+
+        await together([change, *[count] * 20])
 
         assert await repository.get("key1") == a_record(version=11, name="10", uses=40, last_used_at=NOW)
 

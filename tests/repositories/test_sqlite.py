@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 
 from asgi_apikey.errors import ConfigurationError, StoreUnavailable
-from asgi_apikey.models import KeyQuery, RecordPatch, Status
+from asgi_apikey.models import KeyQuery, RecordPatch, SortBy, Status
 from asgi_apikey.repositories import statements
 from asgi_apikey.repositories.driver import Transaction
 from asgi_apikey.repositories.paging import Position
+from asgi_apikey.repositories.search import wanted_of
 from asgi_apikey.repositories.sql import SQLRepository
 from asgi_apikey.repositories.sqlite import SQLiteDriver
 from tests.contracts.repository import NOW, a_record
@@ -389,6 +390,9 @@ async def _added(store: SQLRepository) -> None:
         (KeyQuery(owner="acme"), "api_keys_by_owner"),
         (KeyQuery(owner="acme", status=Status.EXPIRED), "api_keys_by_owner"),
         (KeyQuery(tenant="north"), "api_keys_by_tenant"),
+        (KeyQuery(sort=SortBy.NAME, ascending=True), "api_keys_by_name"),
+        (KeyQuery(sort=SortBy.EXPIRES_AT, ascending=True), "api_keys_by_end"),
+        (KeyQuery(sort=SortBy.EXPIRES_AT, ascending=True, expires_before=2.0), "api_keys_by_end"),
     ],
 )
 @pytest.mark.parametrize("start", [None, Position(1, "a")], ids=["first", "next"])
@@ -397,12 +401,37 @@ async def test_a_page_is_one_range_of_an_index(
 ) -> None:
     """No page sorts: each is read from an index that is already in its order."""
     driver = SQLiteDriver(path)
-    statement, args = statements.find(query, start=start, now=1, limit=50)
+    wanted = wanted_of(query, 1.0)
+    assert wanted is not None
+    statement, args = statements.find(query, wanted, start=start, limit=50)
     plan = [str(row[3]) for row in await driver.fetch(f"EXPLAIN QUERY PLAN {statement}", args)]
     await driver.close()
 
     assert len(plan) == 1
     assert index in plan[0]
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        (KeyQuery(name="ci"), "api_keys_by_name"),
+        (KeyQuery(lineage="first"), "api_keys_by_lineage"),
+        (KeyQuery(tags=frozenset({"ci"})), "api_key_labels"),
+        (KeyQuery(any_scopes=frozenset({"a.b", "c"})), "api_key_labels"),
+        (KeyQuery(expires_before=2.0, status=Status.ACTIVE, sort=SortBy.EXPIRES_AT), "api_keys_by_end"),
+    ],
+)
+async def test_what_few_keys_have_is_looked_up(path: Path, store: SQLRepository, query: KeyQuery, index: str) -> None:
+    """No table is read from end to end for it; what was found is sorted then."""
+    driver = SQLiteDriver(path)
+    wanted = wanted_of(query, 1.0)
+    assert wanted is not None
+    statement, args = statements.find(query, wanted, start=None, limit=50)
+    plan = [str(row[3]) for row in await driver.fetch(f"EXPLAIN QUERY PLAN {statement}", args)]
+    await driver.close()
+
+    assert any(index in step for step in plan)
+    assert not any(step.startswith("SCAN") and "USING INDEX" not in step for step in plan)
 
 
 async def test_a_row_changed_by_other_means_is_unavailable(path: Path, store: SQLRepository) -> None:
@@ -461,5 +490,5 @@ async def test_eight_processes_make_one_store(path: Path, round_: int) -> None:
         assert connection.execute("SELECT seq FROM api_key_changes ORDER BY seq").fetchall() == [
             (n,) for n in range(1, 9)
         ]
-        assert connection.execute("SELECT count(*) FROM api_key_meta").fetchone() == (2,)
+        assert connection.execute("SELECT count(*) FROM api_key_meta").fetchone() == (4,)
     connection.close()

@@ -88,6 +88,9 @@ class SQLiteDriver:
         ConfigurationError: A duration is not positive, `path` is `:memory:`, or SQLite is older than 3.37.
     """
 
+    skip_locked: Final = ""
+    """See `Driver`: SQLite has one writer at a time."""
+
     def __init__(self, path: str | os.PathLike[str], *, busy_timeout: Seconds = 2.0, deadline: Seconds = 2.0) -> None:
         if busy_timeout <= 0 or deadline <= 0:
             raise ConfigurationError("busy_timeout and deadline must be positive seconds")

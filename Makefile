@@ -12,7 +12,7 @@ TYPED := $(wildcard asgi_apikey benchmarks docs/examples)
 .DELETE_ON_ERROR:
 # Targets share one environment; pip must not run twice in it at a time. (pytest and mypy are the slow part anyway.)
 .NOTPARALLEL:
-.PHONY: help demo test check static lint types floors format bench fuzz pins clean
+.PHONY: help demo test check static lint types floors format bench fuzz faults pins clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -51,10 +51,20 @@ bench: $(VENV)/.dev ## the figures in docs/benchmarks (BENCH_ARGS=--json)
 	$(PY) -m benchmarks.gate $(BENCH_ARGS)
 	$(PY) -m benchmarks.cold $(BENCH_ARGS)
 	$(PY) -m benchmarks.lag $(BENCH_ARGS)
+	$(PY) -m benchmarks.transfer $(BENCH_ARGS)
+	$(PY) -m benchmarks.repositories $(BENCH_ARGS)
+	$(PY) -m benchmarks.search $(BENCH_ARGS)
+	$(PY) -m benchmarks.revocation $(BENCH_ARGS)
 
 FUZZ_ROUNDS ?= 1000000
 fuzz: $(VENV)/.test ## the long run of the tests marked `fuzz` (FUZZ_ROUNDS=1000000)
 	$(PY) -m pytest -m fuzz --fuzz-rounds=$(FUZZ_ROUNDS) --hypothesis-profile=long -o faulthandler_timeout=0 $(TEST_ARGS)
+
+FAULT_ROUNDS ?= 1000
+faults: $(VENV)/.test ## the long run of the tests marked `faults`, the oracle, the fault matrix (FAULT_ROUNDS=1000)
+	$(PY) -m pytest -m faults --fault-rounds=$(FAULT_ROUNDS) -o faulthandler_timeout=0 $(TEST_ARGS)
+	$(PY) -m tests.faults.oracle
+	$(PY) -m tests.faults.matrix --write docs/faults.md
 
 # ---- installing ----------------------------------------------------------------------------------------------------
 # constraints/{run,test,dev}.txt pin everything with hashes and agree with each other, so one environment serves all

@@ -3,7 +3,7 @@
 from asgi_apikey.apikeys import APIKeys
 from asgi_apikey.asgi.admission import get_api_key
 from asgi_apikey.asgi.middleware import APIKeyMiddleware
-from asgi_apikey.asgi.require import require
+from asgi_apikey.asgi.require import require, require_any
 from asgi_apikey.errors import APIKeyError, ConfigurationError, InvalidKey
 from asgi_apikey.models import DAY, HOUR, MINUTE, IssuedKey, KeyRecord, Principal, Receipt
 
@@ -22,4 +22,5 @@ __all__ = [
     "Receipt",
     "get_api_key",
     "require",
+    "require_any",
 ]

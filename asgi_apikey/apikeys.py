@@ -3,45 +3,68 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Self, TypeAlias
+from functools import partial
+from typing import Any, Self, TypeAlias, Unpack, get_args
 
 from asgi_apikey import lifecycle
+from asgi_apikey.accounts import Accounts, ResolveOwner
+from asgi_apikey.adoption import Adopted, Adopter
+from asgi_apikey.audit import AuditChain
+from asgi_apikey.auditor import Auditor
 from asgi_apikey.authenticator import Authenticator, Limits, Stats
 from asgi_apikey.background import Background
 from asgi_apikey.caches.local import LocalCache
 from asgi_apikey.clock import SystemClock
-from asgi_apikey.errors import ConfigurationError, InvalidRequest, StoreUnavailable
+from asgi_apikey.errors import ConfigurationError, InvalidRequest, KeyExists, MalformedKey, RevokedKey, StoreUnavailable
+from asgi_apikey.expiry import ExpiryPolicy
+from asgi_apikey.fleet import fleet_of
 from asgi_apikey.hashers.hmac_sha256 import HMACSHA256Hasher, SHA256Hasher
+from asgi_apikey.hashers.peppers import PepperRing, checked_pepper
+from asgi_apikey.invalidation.leases import LeasedInvalidation, LeaseTimes
 from asgi_apikey.invalidation.local import LocalInvalidation
+from asgi_apikey.invalidation.strict import StrictInvalidation
 from asgi_apikey.issuer import Issuer
 from asgi_apikey.keyformat import KeyFormat
 from asgi_apikey.models import (
+    DAY,
+    MINUTE,
     NO_METADATA,
     UNSET,
+    Actor,
+    BulkReceipt,
+    Criteria,
+    HourlyUsage,
     Instant,
     IssuedKey,
     KeyPage,
     KeyQuery,
+    KeyRecord,
     KeyRequest,
     Metadata,
     Seconds,
+    SortBy,
     Status,
     Unset,
 )
-from asgi_apikey.protocols import Clock, Hasher, KeyRepository
+from asgi_apikey.protocols import Bus, Clock, Hasher, Invalidation, KeyRepository, SharedCache
 from asgi_apikey.rehashing import Rehasher
-from asgi_apikey.repositories import open_repository
-from asgi_apikey.settings import Settings
+from asgi_apikey.repositories import lines, open_repository
+from asgi_apikey.settings import Consistency, Settings
+from asgi_apikey.statickeys import StaticKey, StaticKeys
+from asgi_apikey.transfer import Transfer
 from asgi_apikey.usage import UsageRecorder
+from asgi_apikey.verification import rejection_of
 
 Secret: TypeAlias = bytes | str
 _log = logging.getLogger("asgi_apikey")
 
-_TTL_ALONE: Seconds = 60.0
+_TTL: Seconds = 60.0
 _TTL_WITHOUT_FEED: Seconds = 5.0
 _PATIENCE_ON_CLOSE: Seconds = 10.0
+_NOBODY = Actor()
 
 
 class APIKeys:
@@ -56,11 +79,36 @@ class APIKeys:
         prefix: What keys start with.
         environment: Which keys are issued and accepted: a `test` key never passes where `live` ones do.
         checksum_keys: Secrets that make the checksum of new keys unforgeable, newest last; at least 16 bytes each.
-        cache_ttl: Seconds a verdict may be served from memory. Default: 60, and 5 where other processes may change
-            keys without our hearing of it; or what `limits` says, if that is less.
+        cache_ttl: Seconds a verdict may be served from memory: the bound of what was changed in the store by other
+            means than this package. Default: 60, and 5 where the store has no change feed; or what `limits` says, if
+            that is less.
         cache_size: Keys held in memory.
-        single_process: No other process uses the same store, so a revoke is confirmed at once.
-        usage_interval: Seconds between two writes of usage counts.
+        single_process: No other process uses the same store. Only a repository without a change feed has to be told.
+        static_keys: Declared keys, see `statickeys`, that `open` stores if they are not: for development and tests.
+        usage_interval: Seconds between two writes of usage counts: what a killed process loses at most.
+        usage_retention: Seconds for which hourly counts are kept; None for ever.
+        last_used_resolution: Seconds that `last_used_at` may lag behind, which spares the store's indexes.
+        audit_key: The secret under which the audit is sealed, at least 32 bytes and not the pepper, or a ring of them,
+            newest last. Without one, seals are plain SHA-256, which whoever can write to the store can make anew.
+            Give every process that changes keys the same.
+        expiry: How long keys may live, and do when nobody says.
+        max_keys_per_owner: Live keys that one owner may have in a tenant; a key and its successor count as one.
+        resolve_owner: An async function of an owner and a tenant; the JSON object that it returns is
+            `Principal.account`. Asked when a key is read from the store, never for a remembered one; when it fails,
+            requests are answered 503.
+        owner_ttl: Seconds for which its answer is used; `forget_owner` drops it sooner, in this process.
+        consistency: What memory is trusted for. `leases`: until another process has changed something, as told by the
+            store's change feed. `ttl`: for `cache_ttl`, whatever others do. `strict`: never, every request reads the
+            store. All processes that share a store must say the same.
+        leases: How often the change feed is read and how long an answer may be trusted: the bound of every change
+            that could not be confirmed.
+        redis: URL of a Redis that makes changes spread at once, and in which processes share what they know: that a
+            presented key matches a slow digest, so that a fleet pays for each key once.
+        cache_secret: Seals all that goes through Redis, another shared cache or a bus: at least 32 bytes, not a pepper,
+            the same in all processes.
+        bus: Another bus than what `redis`, or else the store, comes with; or its URL.
+        shared_cache: Another shared cache than one in that Redis.
+        share_records: Processes also share the records that they have read; for stores that are slow to read.
         limits: The other bounds of the verification pipeline.
         clock: For tests.
 
@@ -83,31 +131,78 @@ class APIKeys:
         cache_ttl: Seconds | None = None,
         cache_size: int = 100_000,
         single_process: bool = False,
+        static_keys: Sequence[StaticKey] = (),
         usage_interval: Seconds = 10.0,
+        usage_retention: Seconds | None = 90 * DAY,
+        last_used_resolution: Seconds = 15 * MINUTE,
+        audit_key: Secret | Sequence[Secret] | None = None,
+        expiry: ExpiryPolicy | None = None,
+        max_keys_per_owner: int | None = None,
+        resolve_owner: ResolveOwner | None = None,
+        owner_ttl: Seconds = 60.0,
+        consistency: Consistency = "leases",
+        leases: LeaseTimes | None = None,
+        redis: str | None = None,
+        cache_secret: Secret | None = None,
+        bus: Bus | str | None = None,
+        shared_cache: SharedCache | None = None,
+        share_records: bool = False,
         limits: Limits | None = None,
         clock: Clock | None = None,
     ) -> None:
         environment = _environment(environment)
+        if consistency not in get_args(Consistency):
+            raise ConfigurationError(f"consistency={consistency!r} is not one of {', '.join(get_args(Consistency))}")
         self.repository = _repository(url, repository)
-        self.format = KeyFormat(prefix, checksum_keys=checksum_keys)
+        self.format = KeyFormat(prefix, checksum_keys=checksum_keys, on_unknown_ring=_warn_of_unknown_ring)
+        self._static = StaticKeys(self.format, static_keys, environment=environment)
         self.lifespan_states: dict[int, object] = {}
         clock = SystemClock() if clock is None else clock
         hasher = _hasher(url, pepper) if hasher is None else _only(hasher, pepper)
         self.hasher = hasher
         alone = single_process or _scheme(url) == "memory"
+        # Even where one process serves: the command line is another one.
+        feed = getattr(self.repository, "feed", None) if consistency == "leases" else None
         limits = Limits() if limits is None else limits
         if cache_ttl is None:
             # Who only sets another limit must not get the longer default with it.
-            cache_ttl = min(limits.cache_ttl, _TTL_ALONE if alone else _TTL_WITHOUT_FEED)
+            cache_ttl = min(limits.cache_ttl, _TTL if alone or feed is not None else _TTL_WITHOUT_FEED)
         limits = replace(limits, cache_ttl=cache_ttl)
         cache = LocalCache(verdicts=cache_size)
-        invalidation = LocalInvalidation(cache, clock, alone=alone, cache_ttl=limits.max_staleness)
+        self._fleet = fleet_of(
+            url,
+            redis=redis,
+            bus=bus,
+            shared_cache=shared_cache,
+            cache_secret=cache_secret,
+            peppers=() if pepper is None or isinstance(pepper, Unset) else _each(pepper),
+        )
         self._background = Background()
-        self._usage = UsageRecorder(self.repository, clock, spawn=self._background.spawn, interval=usage_interval)
+        self._invalidation: Invalidation = (
+            StrictInvalidation(cache)
+            if consistency == "strict"
+            else LocalInvalidation(cache, clock, alone=alone, cache_ttl=limits.max_staleness)
+            if feed is None
+            else LeasedInvalidation(
+                feed, cache, bus=self._fleet.bus, clock=clock, background=self._background, times=leases
+            )
+        )
+        invalidation = self._invalidation
+        if share_records and not isinstance(invalidation, LeasedInvalidation):
+            raise ConfigurationError("share_records=True needs a store with a change feed, and consistency='leases'")
+        self._clock = clock
+        self._usage = UsageRecorder(
+            self.repository,
+            clock,
+            spawn=self._background.spawn,
+            interval=usage_interval,
+            resolution=last_used_resolution,
+            prune=None if usage_retention is None else partial(self.prune_usage, _positive(usage_retention)),
+        )
         self._authenticator = Authenticator(
             self.repository,
             hasher,
-            parser=self.format,
+            parser=self._static,
             cache=cache,
             invalidation=invalidation,
             usage=self._usage,
@@ -115,7 +210,22 @@ class APIKeys:
             environment=environment,
             limits=limits,
             rehash=Rehasher(self.repository, hasher, background=self._background),
+            accounts=None if resolve_owner is None else Accounts(resolve_owner, clock, ttl=owner_ttl),
+            records=self._fleet.records(
+                self.repository,
+                position=invalidation.position,
+                store=self._store_id,
+                clock=clock,
+                usable=partial(_usable, environment),
+                ttl=limits.cache_ttl,
+                ended_ttl=limits.ttl_of(RevokedKey()),
+            )
+            if share_records and isinstance(invalidation, LeasedInvalidation)
+            else None,
+            proofs=self._fleet.proofs(partial(_random_enough, self.format)),
         )
+        chain = _audit_chain(audit_key, pepper)
+        self.audit = Auditor(self.repository.audit, chain)
         self._issuer = Issuer(
             self.repository,
             hasher,
@@ -124,13 +234,38 @@ class APIKeys:
             clock=clock,
             environment=environment,
             background=self._background,
+            seal=chain.seal,
+            expiry=expiry,
+            max_keys_per_owner=_limit(max_keys_per_owner),
+            flush_usage=self._usage.flush,
         )
+        self._adopter = Adopter(
+            self.repository,
+            hasher,
+            invalidation=invalidation,
+            clock=clock,
+            environment=environment,
+            background=self._background,
+            seal=chain.seal,
+        )
+        transfer = Transfer(
+            self.repository.archive,
+            lines,
+            accepts=hasher.accepts,
+            invalidation=invalidation,
+            clock=clock,
+            background=self._background,
+            seal=chain.seal,
+        )
+        self.export_lines = transfer.export
+        self.import_lines = transfer.load
         self.stats: Stats = self._authenticator.stats
         # The verbs are the services' own methods, not copies of their signatures; and the middleware
         # calls the first one on every request, so it must not go through another Python function.
         self.authenticate_nowait = self._authenticator.authenticate_nowait
         self.authenticate = self._authenticator.authenticate
         self.forget = self._authenticator.forget
+        self.forget_owner = self._authenticator.forget_owner
         self.get = self._issuer.get
         self.rotate = self._issuer.rotate
         self.amend = self._issuer.amend
@@ -138,6 +273,16 @@ class APIKeys:
         self.enable = self._issuer.enable
         self.revoke = self._issuer.revoke
         self.delete = self._issuer.delete
+        self.prune = self._issuer.prune
+
+    @classmethod
+    def from_env(cls) -> APIKeys:
+        """Build as the command line does, from the `ASGI_APIKEY_…` variables of the environment, as they are now.
+
+        Raises:
+            ConfigurationError: As the constructor does, and for a variable that cannot be read.
+        """
+        return cls.from_settings(Settings.from_env(os.environ))
 
     @classmethod
     def from_settings(cls, settings: Settings) -> APIKeys:
@@ -154,6 +299,10 @@ class APIKeys:
             checksum_keys=settings.checksum_keys,
             cache_ttl=settings.cache_ttl,
             single_process=settings.single_process,
+            consistency=settings.consistency,
+            redis=settings.redis or None,
+            cache_secret=settings.cache_secret or None,
+            audit_key=settings.audit_key or None,
         )
 
     async def issue(
@@ -170,6 +319,10 @@ class APIKeys:
         expires_in: Seconds | None = None,
         created_by: str = "",
         metadata: Metadata = NO_METADATA,
+        tags: Iterable[str] = (),
+        networks: Iterable[str] = (),
+        routes: Iterable[str] = (),
+        actor: Actor = _NOBODY,
     ) -> IssuedKey:
         """Make a new key. Its text stands in the returned value and nowhere else, ever.
 
@@ -179,15 +332,20 @@ class APIKeys:
             environment: Default: the one this object serves.
             name: For people, up to 255 characters.
             description: For people, up to 2,048 characters.
-            scopes: What the key may do: up to 100 names of RFC 6749 scope characters.
+            scopes: What the key may do: up to 100 names of RFC 6749 scope characters; `orders:*` is all below.
             not_before: Unix seconds before which the key does not work.
             expires_at: Unix seconds from which on it does not work; or
             expires_in: seconds from now.
             created_by: Who asked for it, for the record.
             metadata: A JSON object of at most 8 KiB; it is on the principal of every request.
+            tags: For finding keys and acting on many at once, up to 20.
+            networks: Where it may be used: `10.0.0.0/8`, but not `!10.1.0.0/16`. None: everywhere.
+            routes: What it may be used for: `GET,POST /orders/*`. None: everything.
+            actor: Who asks for it, for the audit; without a name, `created_by` is.
 
         Raises:
             InvalidRequest: A value that a key cannot have.
+            KeyLimitReached: The owner has as many live keys as there may be.
             StoreUnavailable: The repository did not answer.
             Overloaded: The queue of a slow hasher is full.
         """
@@ -204,57 +362,151 @@ class APIKeys:
                 expires_in=expires_in,
                 created_by=created_by,
                 metadata=metadata,
-            )
+                tags=lifecycle.tags(tags),
+                networks=lifecycle.networks(networks),
+                routes=lifecycle.routes(routes),
+            ),
+            actor=actor,
         )
 
-    async def find(
-        self,
-        *,
-        owner: str | None = None,
-        tenant: str | None = None,
-        environment: str | None = None,
-        status: Status | None = None,
-        limit: int = 50,
-        cursor: str | None = None,
-    ) -> KeyPage:
-        """Return one page of records, newest first; what is not given is not asked about.
+    async def adopt(self, key: str, request: KeyRequest, *, actor: Actor = _NOBODY) -> Adopted:
+        """Store a key that was made elsewhere; if it is stored, its record stays as it is.
 
         Args:
-            owner: Only this owner's keys.
-            tenant: Only this tenant's keys; "" is the default tenant.
-            environment: Only keys of this environment.
-            status: Only keys that stand like this now.
-            limit: Page size, 1 to 100.
-            cursor: `next_cursor` of the page before.
+            key: The whole key, of this object's format or one of its `static_keys`.
+            request: Whose it is and what it may do; the environment is the key's own.
+            actor: Who wants it, for the audit; without a name, `created_by` is.
 
         Raises:
-            InvalidRequest: The cursor or the limit is not a possible one.
+            MalformedKey: It is neither.
+            KeyExists: Another key has its id.
+            InvalidRequest: A value that a key cannot have.
+            StoreUnavailable: The repository did not answer.
+            Overloaded: The queue of a slow hasher is full.
+        """
+        parsed = self._static.parse(key.encode())
+        request = replace(request, environment=parsed.environment)
+        return await self._adopter.adopt(parsed.key_id, key, request, actor=actor)
+
+    async def find(self, *, limit: int = 50, cursor: str | None = None, **criteria: Unpack[Criteria]) -> KeyPage:
+        """Return one page of records, newest first unless `sort` says otherwise; what is not given is not asked about.
+
+        Args:
+            limit: Page size, 1 to 100.
+            cursor: `next_cursor` of the page before, for the same criteria.
+            criteria: See `KeyQuery`.
+
+        Raises:
+            InvalidRequest: A criterion is not a possible one, or the cursor is of another search.
             StoreUnavailable: The repository did not answer.
         """
-        return await self._issuer.find(
-            KeyQuery(owner=owner, tenant=tenant, environment=environment, status=status, limit=limit, cursor=cursor)
+        return await self._issuer.find(_query(criteria, limit=limit, cursor=cursor))
+
+    async def count(self, **criteria: Unpack[Criteria]) -> int:
+        """Return how many records there are on all pages that `find` would give.
+
+        Raises:
+            InvalidRequest: A criterion is not a possible one.
+            StoreUnavailable: The repository did not answer.
+        """
+        return await self._issuer.count(_query(criteria))
+
+    async def revoke_where(
+        self,
+        *,
+        by: str = "",
+        reason: str = "",
+        dry_run: bool = False,
+        actor: Actor = _NOBODY,
+        **criteria: Unpack[Criteria],
+    ) -> BulkReceipt:
+        """End, in one transaction, every key that `find` would give, but for those that are revoked already.
+
+        Args:
+            by: Who, for the records.
+            reason: Why, for the records.
+            dry_run: Only count them.
+            actor: Who, for the audit.
+            criteria: See `KeyQuery`; at least one.
+
+        Raises:
+            InvalidRequest: No criterion, or not a possible one.
+            StoreUnavailable: The repository did not answer.
+        """
+        return await self._issuer.revoke_where(_query(criteria), by=by, reason=reason, dry_run=dry_run, actor=actor)
+
+    async def usage(
+        self, key_id: str, *, since: Instant | None = None, until: Instant | None = None
+    ) -> Sequence[HourlyUsage]:
+        """Return the hours in which a key was presented, oldest first, as far as they have been written.
+
+        Counts of a running process are up to `usage_interval` older; `flush` writes those of this one. Requests are
+        counted in the hour of the newest one of their interval.
+
+        Args:
+            key_id: The key; one that does not exist has no hours.
+            since: The hour that this instant is in is the first; default: 24 hours before `until`.
+            until: Only hours that begin before; default: now.
+
+        Raises:
+            InvalidRequest: An instant that is not one.
+            StoreUnavailable: The repository did not answer.
+        """
+        until = self._clock.wall() if until is None else until
+        since = until - DAY if since is None else since
+        return await self.repository.history.hours(
+            key_id, since=lifecycle.instant(since), until=lifecycle.instant(until)
         )
+
+    async def prune_usage(self, keep: Seconds) -> None:
+        """Remove the hourly counts of all keys that are older than `keep` seconds.
+
+        Raises:
+            StoreUnavailable: The repository did not answer.
+        """
+        await self.repository.history.prune(max(0.0, self._clock.wall() - keep))
 
     async def flush(self) -> None:
         """Write the usage counts that are due later now."""
         await self._usage.flush()
 
     async def open(self) -> None:
-        """Warm up: connect to the store. Without one, requests are answered 503 until it is there.
+        """Warm up: connect to the store, and see that the declared keys are in it.
+
+        Without a store, requests are answered 503 until it is there; declared keys are then stored by the next `open`.
 
         Raises:
-            ConfigurationError: The store exists, but this version cannot use it.
+            ConfigurationError: The store exists, but this version cannot use it; or it has another key with the id
+                of a declared one; or the bus can never work.
         """
+        await self._fleet.check()
         try:
             await self.repository.open(create=False)
+            await self._adopt_static_keys()
         except StoreUnavailable as error:
             _log.warning("starting without the key store: %s", error)
 
     async def close(self) -> None:
         """Finish what is under way, write the usage counts, release everything. May be opened again."""
-        await self._usage.close()
-        await self._background.drain(_PATIENCE_ON_CLOSE)
+        await self._usage.close(partial(self._background.drain, _PATIENCE_ON_CLOSE))
+        await self._invalidation.close()
+        await self._fleet.close()
         await self.repository.close()
+        self.hasher.close()
+
+    async def _store_id(self) -> str:
+        return (await self.repository.audit.anchor()).database_id
+
+    async def _adopt_static_keys(self) -> None:
+        for declared, parsed in self._static:
+            request = replace(declared.request, environment=parsed.environment)
+            try:
+                await self._adopter.adopt(parsed.key_id, declared.key, request)
+            except KeyExists as error:
+                raise ConfigurationError(
+                    f"{declared.source}: the store has another key with id {parsed.key_id}, or its digest was made "
+                    "under a pepper that is not given here"
+                ) from error
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -270,6 +522,38 @@ def _repository(url: str | None, repository: KeyRepository | None) -> KeyReposit
     if repository is not None and url is None:
         return repository
     raise ConfigurationError('give either a URL, as in APIKeys("sqlite:///keys.db"), or repository=')
+
+
+def _query(criteria: Criteria, *, limit: int = 50, cursor: str | None = None) -> KeyQuery:
+    """Return the query; sets may be given as any collection, an order by its name.
+
+    Raises:
+        InvalidRequest: A string where names belong, or no such order.
+    """
+    given: dict[str, Any] = dict(criteria)
+    for name in ("tags", "scopes", "any_scopes"):
+        if name in given:
+            given[name] = _names(given[name], name)
+    for name, kind in (("sort", SortBy), ("status", Status)):
+        if given.get(name) is not None:
+            try:
+                given[name] = kind(given[name])
+            except ValueError as error:
+                raise InvalidRequest(f"{name} must be one of {', '.join(kind)}") from error
+    return KeyQuery(**given, limit=limit, cursor=cursor)
+
+
+def _names(values: object, what: str) -> frozenset[object]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InvalidRequest(f"{what} must be a collection of names, not one string")
+    return frozenset(values)
+
+
+def _limit(most: int | None) -> int | None:
+    # A truth value is an integer too: `max_keys_per_owner=True` was meant for another argument.
+    if most is not None and (isinstance(most, bool) or most < 1):
+        raise ConfigurationError("max_keys_per_owner must be at least 1, or None for any number")
+    return most
 
 
 def _environment(value: str) -> str:
@@ -290,6 +574,49 @@ def _hasher(url: str | None, pepper: Secret | Sequence[Secret] | Unset | None) -
         )
     _log.warning("no pepper: whoever can write to %s can make keys; `asgi-apikey pepper` prints one", url)
     return SHA256Hasher()
+
+
+def _warn_of_unknown_ring(ring_id: str) -> None:
+    _log.warning(
+        "a presented key names checksum key %r, which is not in the ring: its checksum is not compared; "
+        "if keys were issued under it, add it to checksum_keys (before the newest)",
+        ring_id,
+    )
+
+
+def _positive(usage_retention: Seconds) -> Seconds:
+    if not usage_retention > 0:
+        raise ConfigurationError("usage_retention must be positive seconds, or None to keep hourly counts for ever")
+    return usage_retention
+
+
+def _audit_chain(
+    audit_key: Secret | Sequence[Secret] | None, pepper: Secret | Sequence[Secret] | Unset | None
+) -> AuditChain:
+    if audit_key is None:
+        return AuditChain()
+    keys = _each(audit_key)
+    if set(keys) & set(() if pepper is None or isinstance(pepper, Unset) else _each(pepper)):
+        raise ConfigurationError("the audit key must not be a pepper too: make another with `asgi-apikey pepper`")
+    return AuditChain(PepperRing([checked_pepper(each, f"audit key {number}") for number, each in enumerate(keys, 1)]))
+
+
+def _each(secrets: Secret | Sequence[Secret]) -> list[bytes]:
+    given = [secrets] if isinstance(secrets, str | bytes) else secrets
+    return [each.encode() if isinstance(each, str) else each for each in given]
+
+
+def _usable(environment: str, record: KeyRecord, now: Instant) -> bool:
+    return rejection_of(record, environment=environment, now=now) is None
+
+
+def _random_enough(keys: KeyFormat, presented: bytes) -> bool:
+    """Whether a key is of our own making: then it is random; others may have been chosen by people."""
+    try:
+        keys.parse(presented)
+    except MalformedKey:
+        return False
+    return True
 
 
 def _scheme(url: str | None) -> str:

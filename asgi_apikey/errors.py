@@ -12,8 +12,11 @@ APIKeyError
 │   │   ├── ExpiredKey
 │   │   ├── DisabledKey
 │   │   ├── NotYetValid
-│   │   └── WrongEnvironment
-│   ├── MissingScope               only ever raised after authentication
+│   │   ├── WrongEnvironment
+│   │   └── InvalidToken           a JWT, where those are accepted beside keys
+│   ├── MissingScope               this one and the next two only ever after authentication
+│   ├── NetworkNotAllowed
+│   ├── RouteNotAllowed
 │   └── RateLimited
 ├── Undecidable                    we cannot tell, so the answer is 503, never "yes" and never "no"
 │   ├── StoreUnavailable
@@ -21,6 +24,7 @@ APIKeyError
 ├── LifecycleError                 a change of a key that cannot be made
 │   ├── KeyNotFound
 │   ├── KeyExists
+│   ├── KeyLimitReached
 │   ├── StaleRecord
 │   └── InvalidRequest
 └── ConfigurationError             raised while wiring, with the fix in the message
@@ -123,6 +127,21 @@ class WrongEnvironment(InvalidKey):
     reason = "wrong_environment"
 
 
+class InvalidToken(InvalidKey):
+    """A JSON Web Token that is not accepted, where those are a second credential.
+
+    Attributes:
+        fault: What is wrong with it, for logs: a value of `asgi_apikey.jwt.Fault`; never sent to the client.
+    """
+
+    reason = "invalid_token"
+
+    def __init__(self, fault: str) -> None:
+        super().__init__()
+        self.args = (f"token rejected: {fault}",)
+        self.fault = fault
+
+
 class MissingScope(AuthenticationError):
     """The authenticated key lacks scopes.
 
@@ -135,6 +154,24 @@ class MissingScope(AuthenticationError):
     def __init__(self, required: frozenset[str]) -> None:
         super().__init__(f"missing scope; required: {' '.join(sorted(required))}")
         self.required = required
+
+
+class NetworkNotAllowed(AuthenticationError):
+    """The authenticated key may not be used from this address."""
+
+    code = "network_not_allowed"
+
+    def __init__(self) -> None:
+        super().__init__("the key may not be used from this address")
+
+
+class RouteNotAllowed(AuthenticationError):
+    """The authenticated key may not be used for this method and path."""
+
+    code = "route_not_allowed"
+
+    def __init__(self) -> None:
+        super().__init__("the key may not be used for this method and path")
 
 
 class RateLimited(AuthenticationError):
@@ -207,6 +244,20 @@ class KeyExists(LifecycleError):
     def __init__(self, key_id: str) -> None:
         super().__init__(f"a key with id {key_id!r} exists already")
         self.key_id = key_id
+
+
+class KeyLimitReached(LifecycleError):
+    """One more live key than an owner, or the lineage of a rotated key, may have.
+
+    Attributes:
+        most: How many there may be.
+    """
+
+    code = "key_limit_reached"
+
+    def __init__(self, message: str, most: int) -> None:
+        super().__init__(message)
+        self.most = most
 
 
 class StaleRecord(LifecycleError):

@@ -19,7 +19,6 @@ version 1's, and nobody is let in for having a right one. Released versions stay
 from __future__ import annotations
 
 import hmac
-import logging
 import re
 import secrets
 import zlib
@@ -41,8 +40,7 @@ RING_ID_LENGTH: Final = 2
 HINT_LENGTH: Final = 4
 MIN_CHECKSUM_KEY: Final = 16
 
-# A stranger can name all 3,844 ring ids; a log must not grow with what strangers send.
-MAX_RING_WARNINGS: Final = 8
+_MAX_UNKNOWN_RINGS: Final = 8
 
 # Written into every issued key of version 2: these never change.
 RING_ID_LABEL: Final = b"asgi-apikey ring id 2\0"
@@ -50,8 +48,7 @@ CHECKSUM_LABEL: Final = b"asgi-apikey checksum 2\0"
 
 PREFIX_SHAPE: Final = re.compile(r"[a-z][a-z0-9_]{0,18}[a-z0-9]")
 ENVIRONMENT_SHAPE: Final = r"[a-z][a-z0-9]{0,15}"
-
-logger = logging.getLogger("asgi_apikey")
+_ENVIRONMENT: Final = re.compile(ENVIRONMENT_SHAPE.encode())
 
 Checksum: TypeAlias = Callable[[bytes], bytes | None]
 """From everything before a key's checksum to the right checksum; None when it cannot be told here."""
@@ -122,7 +119,7 @@ class KeyFormat:
 
     Without checksum keys, new keys are of version 1; with them, of version 2 under the newest. Keys of both versions
     can be read either way. A key under a checksum key that is not in the ring is read without comparing its checksum,
-    with a warning: losing that key must not lock out its customers. For the same reason the filter stops only those
+    and told: losing that key must not lock out its customers. For the same reason the filter stops only those
     who do not know the format; a stranger who does can name a ring id that nobody has, or make a version 1 key.
 
     Args:
@@ -130,6 +127,8 @@ class KeyFormat:
         checksum_keys: The ring, newest last, each at least 16 bytes (text counts as UTF-8). Not a pepper: issued
             keys carry its mark for life, so old ones stay in the ring.
         randbelow: Returns a uniform integer in `[0, n)`, unpredictably.
+        on_unknown_ring: Told the ring id of a presented key that is not in the ring, once each and 8 times at most: a
+            stranger can name all 3,844, and a log must not grow with what strangers send.
 
     Raises:
         ConfigurationError: The prefix has another shape, or a checksum key is short, given twice, or has the ring id
@@ -142,6 +141,7 @@ class KeyFormat:
         *,
         checksum_keys: Sequence[bytes | str] = (),
         randbelow: Callable[[int], int] = secrets.randbelow,
+        on_unknown_ring: Callable[[str], object] | None = None,
     ) -> None:
         if not PREFIX_SHAPE.fullmatch(prefix):
             raise ConfigurationError(
@@ -157,7 +157,8 @@ class KeyFormat:
         self._issued = v2 if ring.newest else v1
         self._opening = self._issued.tag + ring.newest
         self._randbelow = randbelow
-        self._warned: set[bytes] = set()
+        self._on_unknown_ring = on_unknown_ring
+        self._unknown_rings: set[bytes] = set()
         self._regex = key_pattern(prefix, (v1, v2))
         # The right neighbour must end the run of base62; on the left the checksum decides, because a letter there may
         # well belong to something else: `%3D`, `\n` in JSON, the end of a terminal's colour code.
@@ -218,12 +219,12 @@ class KeyFormat:
             or not tail.isalnum()  # on bytes, ASCII only
             or len(key_id) != KEY_ID_LENGTH
             or not key_id.isalnum()
-            or not is_environment(environment)
+            or not _ENVIRONMENT.fullmatch(environment)
         ):
             raise MalformedKey
         expected = version.checksum(presented[:-CHECKSUM_LENGTH])
         if expected is None:
-            self._warn_of_unknown_ring(tail[1 : 1 + RING_ID_LENGTH])
+            self._note_unknown_ring(tail[1 : 1 + RING_ID_LENGTH])
         elif not hmac.compare_digest(expected, presented[-CHECKSUM_LENGTH:]):
             raise MalformedKey(key_id.decode())
         return ParsedKey(key_id.decode(), environment.decode(), version.tag)
@@ -262,15 +263,12 @@ class KeyFormat:
         pieces.append(text[copied:])
         return "".join(pieces)
 
-    def _warn_of_unknown_ring(self, ring_id: bytes) -> None:
-        if ring_id in self._warned or len(self._warned) >= MAX_RING_WARNINGS:
+    def _note_unknown_ring(self, ring_id: bytes) -> None:
+        if ring_id in self._unknown_rings or len(self._unknown_rings) >= _MAX_UNKNOWN_RINGS:
             return
-        self._warned.add(ring_id)
-        logger.warning(
-            "a presented key names checksum key %r, which is not in the ring: its checksum is not compared; "
-            "if keys were issued under it, add it to checksum_keys (before the newest)",
-            ring_id.decode(),
-        )
+        self._unknown_rings.add(ring_id)
+        if self._on_unknown_ring is not None:
+            self._on_unknown_ring(ring_id.decode())
 
 
 class ChecksumRing:
@@ -336,11 +334,6 @@ def base62(number: int, width: int) -> bytes:
 def base62_mac(digest: bytes, width: int) -> bytes:
     """Cut a MAC down to `width` base62 digits (at most 6; 64 bits modulo 62^6 are uniform but for 2^-28)."""
     return base62(int.from_bytes(digest[:8], "big") % 62**width, width)
-
-
-def is_environment(value: bytes) -> bool:
-    """`ENVIRONMENT_SHAPE` without a regular expression."""
-    return 0 < len(value) <= 16 and value.isalnum() and value.islower() and value[:1].isalpha()
 
 
 def key_pattern(prefix: str, versions: Sequence[Version]) -> str:

@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from asgi_apikey.errors import InvalidRequest
+from asgi_apikey.keyformat import ENVIRONMENT_SHAPE
 from asgi_apikey.models import (
     Instant,
     KeyRecord,
     KeyRequest,
     Metadata,
     RecordPatch,
+    Revocation,
     Seconds,
     Status,
     Unset,
     frozen_metadata,
 )
+from asgi_apikey.policy import is_scope_name, network_text, route_text
 from asgi_apikey.verification import status_of
 
 MAX_NAME = 255
@@ -28,14 +31,17 @@ MAX_TEXT = 2_048
 """Characters of a description or a reason."""
 MAX_SCOPES = 100
 MAX_SCOPE = 128
+MAX_TAGS = 20
+MAX_TAG = 64
+MAX_RULES = 50
+"""Networks, and routes, of a key: each is compared with every request of it."""
+MAX_RULE = 512
 MAX_METADATA = 8_192
 """Bytes of the metadata as JSON text; they are held in memory with every cached key."""
 MAX_LEVELS = 32
 """Containers within each other in the metadata: deeper ones could be written, and not be read on a fuller stack."""
 
-# RFC 6749, section 3.3, scope-token: printable ASCII without space, quotation mark and backslash.
-_ENVIRONMENT = re.compile(r"[a-z][a-z0-9]{0,15}")
-_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
+_ENVIRONMENT = re.compile(ENVIRONMENT_SHAPE)
 
 
 def instant(value: object) -> Instant:
@@ -97,12 +103,40 @@ def scopes(values: object) -> frozenset[str]:
     Raises:
         InvalidRequest: A string instead of a collection, too many, too long, or not an RFC 6749 scope token.
     """
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise InvalidRequest("scopes must be a collection of names, not one string")
-    result = frozenset(_scope(value) for value in values)
+    result = frozenset(_scope(value) for value in _collection(values, "scopes"))
     if len(result) > MAX_SCOPES:
         raise InvalidRequest(f"a key has at most {MAX_SCOPES} scopes")
     return result
+
+
+def tags(values: object) -> frozenset[str]:
+    """Return the tags as a set.
+
+    Raises:
+        InvalidRequest: A string instead of a collection, too many, too long, or with spaces or control characters.
+    """
+    result = frozenset(line(value, "a tag", least=1, most=MAX_TAG) for value in _collection(values, "tags"))
+    if len(result) > MAX_TAGS or any(char.isspace() for tag in result for char in tag):
+        raise InvalidRequest(f"a key has at most {MAX_TAGS} tags, without spaces")
+    return result
+
+
+def networks(values: object) -> frozenset[str]:
+    """Return the network rules as a set, each in its one spelling; `policy` says what they mean.
+
+    Raises:
+        InvalidRequest: A string instead of a collection, too many, or not a network.
+    """
+    return _rules(values, "networks", network_text)
+
+
+def routes(values: object) -> frozenset[str]:
+    """Return the route rules as a set, each in its one spelling; `policy` says what they mean.
+
+    Raises:
+        InvalidRequest: A string instead of a collection, too many, or not a route.
+    """
+    return _rules(values, "routes", route_text)
 
 
 def metadata(value: Metadata) -> Metadata:
@@ -136,8 +170,9 @@ def record_of(
     environment: str,
     now: Instant,
     replaces: str | None = None,
+    lineage: str = "",
 ) -> KeyRecord:
-    """Return the record of a new key as asked for.
+    """Return the record of a new key as asked for; without a `lineage`, it begins its own.
 
     Raises:
         InvalidRequest: A value that a key cannot have.
@@ -163,6 +198,10 @@ def record_of(
         expires_at=expires_at,
         replaces=replaces,
         metadata=metadata(request.metadata),
+        lineage=lineage,
+        tags=tags(request.tags),
+        networks=networks(request.networks),
+        routes=routes(request.routes),
     )
 
 
@@ -182,6 +221,9 @@ def amendment(record: KeyRecord, patch: RecordPatch, now: Instant) -> RecordPatc
         else text(patch.description, "description", most=MAX_TEXT),
         scopes=patch.scopes if isinstance(patch.scopes, Unset) else scopes(patch.scopes),
         metadata=patch.metadata if isinstance(patch.metadata, Unset) else metadata(patch.metadata),
+        tags=patch.tags if isinstance(patch.tags, Unset) else tags(patch.tags),
+        networks=patch.networks if isinstance(patch.networks, Unset) else networks(patch.networks),
+        routes=patch.routes if isinstance(patch.routes, Unset) else routes(patch.routes),
         not_before=_instant_or_none(patch.not_before),
         expires_at=_instant_or_none(patch.expires_at),
     )
@@ -227,11 +269,32 @@ def revocation(record: KeyRecord, now: Instant, *, by: str, reason: str) -> Reco
     """
     if record.revoked_at is not None:
         return None
-    return RecordPatch(
-        revoked_at=instant(now),
-        revoked_by=line(by, "revoked_by", most=MAX_NAME),
-        revoke_reason=text(reason, "revoke_reason", most=MAX_TEXT),
+    checked = revoked(now, by=by, reason=reason)
+    return RecordPatch(revoked_at=checked.at, revoked_by=checked.by, revoke_reason=checked.reason)
+
+
+def revoked(now: Instant, *, by: str, reason: str) -> Revocation:
+    """Return what revokes any number of keys.
+
+    Raises:
+        InvalidRequest: A reason or actor that cannot be kept.
+    """
+    return Revocation(
+        instant(now),
+        line(by, "revoked_by", most=MAX_NAME),
+        text(reason, "revoke_reason", most=MAX_TEXT),
     )
+
+
+def past(now: Instant, seconds: Seconds) -> Instant:
+    """Return the instant so many seconds ago.
+
+    Raises:
+        InvalidRequest: Not a number of seconds, 0 or more, or longer ago than 1970.
+    """
+    if not 0 <= _number(seconds) <= now:
+        raise InvalidRequest("a span of the past is a number of seconds, 0 or more, and begins after 1970")
+    return instant(now - _number(seconds))
 
 
 def succession(record: KeyRecord, now: Instant, *, grace: Seconds) -> RecordPatch:
@@ -266,14 +329,33 @@ def successor(record: KeyRecord, now: Instant, *, created_by: str) -> KeyRequest
         expires_at=None if lifetime is None else now + lifetime,
         created_by=created_by,
         metadata=record.metadata,
+        tags=record.tags,
+        networks=record.networks,
+        routes=record.routes,
     )
 
 
+def _collection(values: object, what: str) -> Iterable[object]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InvalidRequest(f"{what} must be a collection of names, not one string")
+    return values
+
+
+def _rules(values: object, what: str, spelled: Callable[[object], str]) -> frozenset[str]:
+    result = frozenset(spelled(value) for value in _collection(values, what))
+    if len(result) > MAX_RULES or any(len(rule) > MAX_RULE for rule in result):
+        raise InvalidRequest(f"a key has at most {MAX_RULES} {what} of at most {MAX_RULE} characters")
+    return frozenset(line(rule, what, most=MAX_RULE) for rule in result)
+
+
 def _scope(value: object) -> str:
-    if not isinstance(value, str) or len(value) > MAX_SCOPE or not _SCOPE.fullmatch(value):
+    if not is_scope_name(value) or len(value) > MAX_SCOPE:
         raise InvalidRequest(
             f"a scope is 1 to {MAX_SCOPE} printable ASCII characters without space, quotation mark and backslash"
         )
+    if "*" in value.removesuffix("*") or (value.endswith("*") and value != "*" and value[-2] not in ".:"):
+        # It would be compared as a name, letter by letter, and whoever wrote it meant more.
+        raise InvalidRequest("'*' in a scope stands alone, or for all below at its end: orders:* or orders.*")
     return value
 
 

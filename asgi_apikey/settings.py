@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, cast, get_args
 
 from asgi_apikey.errors import ConfigurationError
 from asgi_apikey.models import UNSET, Seconds, Unset
+
+Consistency: TypeAlias = Literal["leases", "ttl", "strict"]
+"""What memory is trusted for: until a change elsewhere is known, for a time whatever happens, or never."""
 
 PREFIX = "ASGI_APIKEY_"
 """What the names of all our environment variables start with."""
@@ -25,6 +29,10 @@ class Settings:
         checksum_keys: The ring of checksum keys, newest last.
         cache_ttl: Seconds a verdict may be used; None for the default.
         single_process: No other process uses the same store.
+        consistency: What memory is trusted for.
+        audit_key: The ring of audit keys, newest last; empty for none.
+        redis: URL of a Redis for the bus and the shared cache; empty for none. It may hold a password.
+        cache_secret: Seals what goes through it.
     """
 
     url: str = field(default="sqlite:///keys.db", repr=False)
@@ -34,6 +42,10 @@ class Settings:
     checksum_keys: tuple[str, ...] = field(default=(), repr=False)
     cache_ttl: Seconds | None = None
     single_process: bool = False
+    consistency: Consistency = "leases"
+    audit_key: tuple[str, ...] = field(default=(), repr=False)
+    redis: str = field(default="", repr=False)
+    cache_secret: str = field(default="", repr=False)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
@@ -41,16 +53,24 @@ class Settings:
 
         `ASGI_APIKEY_URL`, `_PEPPER` (several separated by spaces, newest last; `none` to do without),
         `_PREFIX`, `_ENVIRONMENT`, `_CHECKSUM_KEY` (several separated by spaces), `_CACHE_TTL` (seconds),
-        `_SINGLE_PROCESS` (`1` or `0`). Empty variables count as absent.
+        `_SINGLE_PROCESS` (`1` or `0`), `_CONSISTENCY` (`leases`, `ttl` or `strict`),
+        `_AUDIT_KEY` (several separated by spaces, newest last), `_REDIS` (a URL), `_CACHE_SECRET`.
+        Empty variables count as absent, but for secrets.
 
         Raises:
-            ConfigurationError: A value that cannot be read, or a variable of ours with an unknown name.
+            ConfigurationError: A value that cannot be read, a secret that is empty, or a variable of ours with an
+                unknown name.
         """
         given = {name.removeprefix(PREFIX): value for name, value in environ.items() if name.startswith(PREFIX)}
         unknown = sorted(set(given) - _VARIABLES)
         if unknown:
             known = ", ".join(sorted(PREFIX + name for name in _VARIABLES))
             raise ConfigurationError(f"unknown variable {PREFIX}{unknown[0]}; there are {known}")
+        for name in _SECRETS & set(given):
+            if not given[name].strip():
+                raise ConfigurationError(
+                    f"{PREFIX}{name} is there and empty, as when a secret was not delivered; unset it"
+                )
         given = {name: value for name, value in given.items() if value}
         default = cls()
         return cls(
@@ -61,10 +81,29 @@ class Settings:
             checksum_keys=tuple(given.get("CHECKSUM_KEY", "").split()),
             cache_ttl=_seconds(given.get("CACHE_TTL")),
             single_process=_switch(given.get("SINGLE_PROCESS", "0")),
+            consistency=_consistency(given.get("CONSISTENCY", default.consistency)),
+            audit_key=tuple(given.get("AUDIT_KEY", "").split()),
+            redis=given.get("REDIS", ""),
+            cache_secret=given.get("CACHE_SECRET", ""),
         )
 
 
-_VARIABLES = frozenset({"URL", "PEPPER", "PREFIX", "ENVIRONMENT", "CHECKSUM_KEY", "CACHE_TTL", "SINGLE_PROCESS"})
+_SECRETS = frozenset({"PEPPER", "CHECKSUM_KEY", "AUDIT_KEY", "CACHE_SECRET"})
+_VARIABLES = frozenset(
+    {
+        "URL",
+        "PEPPER",
+        "PREFIX",
+        "ENVIRONMENT",
+        "CHECKSUM_KEY",
+        "CACHE_TTL",
+        "SINGLE_PROCESS",
+        "CONSISTENCY",
+        "AUDIT_KEY",
+        "REDIS",
+        "CACHE_SECRET",
+    }
+)
 
 
 def _pepper(value: str | None) -> tuple[str, ...] | Unset | None:
@@ -90,3 +129,10 @@ def _switch(value: str) -> bool:
     if value not in {"0", "1"}:
         raise ConfigurationError(f"{PREFIX}SINGLE_PROCESS must be 1 or 0")
     return value == "1"
+
+
+def _consistency(value: str) -> Consistency:
+    for each in get_args(Consistency):
+        if value == each:
+            return cast(Consistency, each)
+    raise ConfigurationError(f"{PREFIX}CONSISTENCY must be one of {', '.join(get_args(Consistency))}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from asgi_apikey.errors import DisabledKey, ExpiredKey, InvalidKey, NotYetValid, RevokedKey, WrongEnvironment
-from asgi_apikey.models import Instant, KeyRecord, Principal, Status
+from asgi_apikey.models import Instant, KeyRecord, Metadata, Principal, Status
+from asgi_apikey.policy import restrictions_of
 
 _REJECTIONS: dict[Status, type[InvalidKey]] = {
     Status.REVOKED: RevokedKey,
@@ -47,8 +48,16 @@ def next_turn(record: KeyRecord, now: Instant) -> Instant | None:
     return min(turns, default=None)
 
 
-def principal_of(record: KeyRecord) -> Principal:
-    """Return the principal that a request with this record's key speaks for."""
+def principal_of(record: KeyRecord, *, account: Metadata | None = None) -> Principal:
+    """Return the principal that a request with this record's key speaks for.
+
+    Args:
+        record: Of a key that may be used.
+        account: What is known about its owner.
+
+    Raises:
+        InvalidRequest: A restriction of the record cannot be parsed: it was stored by other means than ours.
+    """
     return Principal(
         key_id=record.key_id,
         owner=record.owner,
@@ -58,4 +67,6 @@ def principal_of(record: KeyRecord) -> Principal:
         scopes=record.scopes,
         metadata=record.metadata,
         expires_at=record.expires_at,
+        restrictions=restrictions_of(record.networks, record.routes),
+        account=account,
     )

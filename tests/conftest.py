@@ -24,6 +24,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         help="inputs per test marked `fuzz` (default: %(default)s)",
     )
+    parser.addoption(
+        "--fault-rounds",
+        type=int,
+        default=20,
+        metavar="N",
+        help="rounds per test marked `faults` (default: %(default)s)",
+    )
+
+
+@pytest.fixture
+def fault_rounds(request: pytest.FixtureRequest) -> int:
+    """How many changes of each kind a test marked `faults` sees acknowledged; ten times as many calls are cancelled."""
+    rounds: int = request.config.getoption("--fault-rounds")
+    return rounds
 
 
 @pytest.fixture

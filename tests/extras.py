@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import Final
 
-OPTIONAL: Final = {
+OPTIONAL: Final[dict[str, str | tuple[str, ...]]] = {
     "aiosqlite": "asgi_apikey.repositories.sqlite",
+    "asyncpg": ("asgi_apikey.repositories.postgres", "asgi_apikey.invalidation.postgres"),
     "bcrypt": "asgi_apikey.hashers.bcrypt",
     "click": "asgi_apikey.cli",
+    "databases": "asgi_apikey.repositories.databases",
+    "redis": ("asgi_apikey.redisclient", "asgi_apikey.invalidation.redis", "asgi_apikey.caches.redis"),
+    "jwt": "asgi_apikey.jwt",
 }
-"""Library of an extra -> the only module, or package, that imports it."""
+"""Library of an extra -> the only module, or package, that imports it; one for each plug, where it is for several."""
 
 ONE_MODULE: Final = OPTIONAL | {"argon2": "asgi_apikey.hashers.argon2"}
 """The same, with the one library of the core that loads on first use."""
 
 
-def is_within(module: str, package: str | None) -> bool:
-    """Whether a module is this package, or inside it."""
-    return package is not None and (module == package or module.startswith(f"{package}."))
+def is_within(module: str, packages: str | tuple[str, ...] | None) -> bool:
+    """Whether a module is this package, or inside it; or so for one of several packages."""
+    each = (packages,) if isinstance(packages, str) else packages or ()
+    return any(module == package or module.startswith(f"{package}.") for package in each)

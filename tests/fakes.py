@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import anyio.lowlevel
@@ -97,6 +97,9 @@ class Watched:
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(self._inner, name)
+        if not callable(method):
+            # Another plug of the same store: `audit`, `history`.
+            return cast("Callable[..., Any]", method)
 
         async def watched(*args: object, **kwargs: object) -> object:
             self.calls[name] += 1
@@ -117,8 +120,10 @@ class WatchedHasher:
 
     Attributes:
         verified: Digest and lane of each `verify`.
-        hashed: How often `hash` was called.
+        hashed: The lane of each `hash`.
+        closed: How often it was closed.
         before: A gate in front of each `verify`.
+        before_hash: A gate in front of each `hash`.
         failure: What `verify` raises in place of working.
         refused: Digests that are no longer accepted.
     """
@@ -126,8 +131,10 @@ class WatchedHasher:
     def __init__(self, inner: Hasher) -> None:
         self._inner = inner
         self.verified: list[tuple[str, Lane]] = []
-        self.hashed = 0
+        self.hashed: list[Lane] = []
+        self.closed = 0
         self.before = Gate()
+        self.before_hash = Gate()
         self.failure: Exception | None = None
         self.refused: set[str] = set()
 
@@ -144,10 +151,11 @@ class WatchedHasher:
         """As the real one."""
         return self._inner.outdated(digest)
 
-    async def hash(self, presented: bytes) -> str:
+    async def hash(self, presented: bytes, *, lane: Lane = Lane.PROVEN) -> str:
         """As the real one."""
-        self.hashed += 1
-        return await self._inner.hash(presented)
+        self.hashed.append(lane)
+        await self.before_hash.passed()
+        return await self._inner.hash(presented, lane=lane)
 
     async def verify(self, presented: bytes, digest: str, *, lane: Lane) -> bool:
         """As the real one, but for `refused`."""
@@ -157,6 +165,11 @@ class WatchedHasher:
             raise self.failure
         return self.accepts(digest) and await self._inner.verify(presented, digest, lane=lane)
 
+    def close(self) -> None:
+        """As the real one."""
+        self.closed += 1
+        self._inner.close()
+
 
 class FakeInvalidation:
     """One that has other workers: its lease can end and its counter can move.
@@ -165,7 +178,8 @@ class FakeInvalidation:
         announced: Everything that was announced.
         renewals: How often a lease was obtained.
         lease: Seconds that one lasts.
-        failure: What `renew` raises in place of obtaining one.
+        refreshes: How often one was asked for ahead of time.
+        failing: Whether `renew` obtains none.
         on_renew: Called by `renew`, as a poll that finds changes would be.
     """
 
@@ -181,26 +195,40 @@ class FakeInvalidation:
         self.seen = 0
         self.announced: list[Committed] = []
         self.renewals = 0
-        self.failure: Exception | None = None
+        self.refresh_at: Seconds = self.fresh_until
+        self.refreshes = 0
+        self.failing = False
         self.on_renew: Callable[[], object] = lambda: None
 
+    def refresh(self) -> None:
+        """Note it."""
+        self.refresh_at = self.fresh_until
+        self.refreshes += 1
+
     async def renew(self) -> None:
-        """Obtain a lease."""
-        if self.failure is not None:
-            raise self.failure
+        """Obtain a lease, unless that fails."""
+        if self.failing:
+            return
         self.renewals += 1
-        self.fresh_until = self._clock.monotonic() + self.lease
+        self.fresh_until = self.refresh_at = self._clock.monotonic() + self.lease
         self.seen = self.counter[0]
         self.on_renew()
 
-    async def announce(self, committed: Committed) -> Receipt:
+    async def tell(self, committed: Committed) -> None:
         """Note it, and apply it here."""
         self.announced.append(committed)
         for change in committed.changes:
             self._cache.invalidate(change)
+
+    async def announce(self, committed: Committed) -> Receipt:
+        """Note it, and apply it here."""
+        await self.tell(committed)
         return Receipt(
             record=committed.record, confirmed=False, workers=1, acknowledged=1, elapsed=0.0, max_staleness=2.0
         )
+
+    async def close(self) -> None:
+        """Do nothing."""
 
 
 async def until(condition: Callable[[], object]) -> None:

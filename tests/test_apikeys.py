@@ -19,9 +19,9 @@ from asgi_apikey.errors import (
     ExpiredKey,
     InvalidRequest,
     KeyNotFound,
-    MissingExtra,
     RevokedKey,
     StoreUnavailable,
+    UnknownKey,
     WrongEnvironment,
     WrongSecret,
 )
@@ -30,7 +30,7 @@ from asgi_apikey.hashers.suite import HasherSuite
 from asgi_apikey.models import DAY, Status
 from asgi_apikey.repositories.memory import MemoryRepository
 from asgi_apikey.settings import Settings
-from tests.fakes import NOON, FakeClock, Watched, until
+from tests.fakes import NOON, FakeClock, Watched, WatchedHasher, until
 from tests.wiring import LATER_PEPPER, PEPPER
 
 pytestmark = pytest.mark.anyio
@@ -172,7 +172,7 @@ async def test_a_key_ends_on_the_injected_clock(clock: FakeClock) -> None:
 def test_unsafe_or_impossible_wiring_is_refused_with_the_fix(arguments: dict[str, object], fix: str) -> None:
     """ConfigurationError at construction, and its message says what to write instead."""
     with pytest.raises(ConfigurationError) as info:
-        APIKeys(**{"pepper": PEPPER} | arguments if "url" in arguments and "hasher" not in arguments else arguments)  # type: ignore[arg-type]
+        APIKeys(**arguments)  # type: ignore[arg-type]
     assert fix in str(info.value)
 
 
@@ -185,7 +185,7 @@ def test_an_unknown_argument_is_refused() -> None:
 def test_a_refused_url_is_not_repeated() -> None:
     """It may hold a password."""
     with pytest.raises(ConfigurationError) as info:
-        APIKeys("postgresql://keys:hunter2hunter2@host/keys", pepper=PEPPER)
+        APIKeys("mysql://keys:hunter2hunter2@host/keys", pepper=PEPPER)
     assert "hunter2" not in str(info.value)
 
 
@@ -279,14 +279,14 @@ def stores(tmp_path: Path) -> dict[str, dict[str, object]]:
         ("memory", True, 0.0),
         ("repository", False, 5.0),
         ("alone", True, 0.0),
-        ("sqlite", False, 5.0),
+        ("sqlite", True, 0.0),
         ("sqlite alone", True, 0.0),
     ],
 )
-async def test_a_receipt_is_confirmed_only_where_nobody_else_can_have_cached_the_key(
+async def test_a_receipt_is_confirmed_only_where_no_unheard_of_process_can_have_cached_the_key(
     store: str, confirmed: bool, max_staleness: float, tmp_path: Path
 ) -> None:
-    """With another process possible it never claims to be, and says for how long that one may not know."""
+    """Without a change feed others cannot be told, and the receipt says for how long they may not know."""
     async with APIKeys(**stores(tmp_path)[store], pepper=PEPPER) as keys:  # type: ignore[arg-type]
         issued = await keys.issue(owner="a")
         await keys.authenticate(issued.key.encode())
@@ -378,6 +378,21 @@ async def test_forget_is_for_changes_made_behind_our_back() -> None:
     assert there.authenticate_nowait(other.key.encode()) is not None
 
 
+async def test_a_key_under_an_unknown_checksum_key_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """It is looked up all the same; the log says what to add, and nothing of the key."""
+    stranger = APIKeys("memory:", pepper=PEPPER, checksum_keys=[CHECKSUM_KEY[::-1]])
+    key = stranger.format.generate("live").key
+    async with APIKeys("memory:", pepper=PEPPER, checksum_keys=[CHECKSUM_KEY]) as keys:
+        for _ in range(3):
+            with pytest.raises(UnknownKey):
+                await keys.authenticate(key.encode())
+
+    assert [each.message for each in caplog.records] == [
+        f"a presented key names checksum key {key[-40:-38]!r}, which is not in the ring: its checksum is not compared; "
+        "if keys were issued under it, add it to checksum_keys (before the newest)"
+    ]
+
+
 # ---- open and close --------------------------------------------------------------------------------------------------
 
 
@@ -407,6 +422,34 @@ async def test_flush_writes_the_usage_counts_now(clock: FakeClock) -> None:
     assert (before, (await keys.get(issued.record.key_id)).uses) == (0, 1)
 
 
+async def test_closing_closes_the_hasher() -> None:
+    """It may have threads, and an object that is given a hasher has it as it has a repository."""
+    hasher = WatchedHasher(SHA256Hasher())
+    async with APIKeys("memory:", hasher=hasher):
+        pass
+
+    assert hasher.closed == 1
+
+
+async def test_a_request_counted_while_closing_is_written_and_delays_nothing() -> None:
+    """It starts no timer, which closing would wait for; here it would be a day."""
+    store = Watched(MemoryRepository())
+    keys = APIKeys(repository=store, pepper=None, single_process=True, usage_interval=DAY)  # type: ignore[arg-type]
+    issued = await keys.issue(owner="acme")
+    await keys.authenticate(issued.key.encode())
+    store.before["record_usage"].shut()
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(keys.close)
+            await until(lambda: store.before["record_usage"].waiting)
+            await anyio.wait_all_tasks_blocked()
+            keys.authenticate_nowait(issued.key.encode())
+            store.before["record_usage"].open()
+
+    record = await keys.get(issued.record.key_id)
+    assert record.uses == 2
+
+
 async def test_an_object_that_was_closed_can_be_used_again() -> None:
     """Keys, memory and counts go on where they were."""
     keys = APIKeys("memory:", pepper=PEPPER)
@@ -420,12 +463,15 @@ async def test_an_object_that_was_closed_can_be_used_again() -> None:
     assert (await keys.get(issued.record.key_id)).uses == 2
 
 
-async def test_closing_twice_is_closing_once() -> None:
-    """Also without having been opened."""
-    keys = APIKeys("memory:", pepper=PEPPER)
+async def test_closing_releases_the_store() -> None:
+    """Also without having been opened, and as often as one likes."""
+    store = Watched(MemoryRepository())
+    keys = APIKeys(repository=store, pepper=PEPPER)  # type: ignore[arg-type]
 
     await keys.close()
     await keys.close()
+
+    assert store.calls["close"] == 2
 
 
 async def test_closing_waits_for_changes_under_way() -> None:
@@ -433,7 +479,7 @@ async def test_closing_waits_for_changes_under_way() -> None:
     store = Watched(MemoryRepository())
     keys = APIKeys(repository=store, pepper=PEPPER)  # type: ignore[arg-type]
     issued = await keys.issue(owner="a")
-    hold = store.before["update"]
+    hold = store.before["revoke_all"]
     hold.shut()
     caller = asyncio.create_task(keys.revoke(issued.record.key_id))
     await until(lambda: hold.waiting)
@@ -454,10 +500,47 @@ async def test_a_missing_store_does_not_stop_the_start(caplog: pytest.LogCapture
     store.failures |= {"open": StoreUnavailable("not there"), "get": StoreUnavailable("not there")}
     async with APIKeys(repository=store, pepper=PEPPER) as keys:  # type: ignore[arg-type]
         key = keys.format.generate("live").key
-        with pytest.raises(StoreUnavailable):
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable):
+                await keys.authenticate(key.encode())
+        store.failures.clear()
+        with pytest.raises(UnknownKey):
             await keys.authenticate(key.encode())
 
-    assert [record.getMessage() for record in caplog.records] == ["starting without the key store: not there"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "starting without the key store: not there",
+        "keys cannot be decided, requests are answered 503: not there",
+        "keys can be decided again",
+    ]
+
+
+async def test_a_digest_that_cannot_be_read_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A process that was given another pepper than its neighbours says so; outside, it looks like any wrong key."""
+    repository = MemoryRepository()
+    async with APIKeys(repository=repository, pepper=PEPPER) as others:
+        issued = [await others.issue(owner="acme") for _ in range(2)]
+    async with APIKeys(repository=repository, pepper=LATER_PEPPER) as keys:
+        for each in issued:
+            with pytest.raises(WrongSecret):
+                await keys.authenticate(each.key.encode())
+
+    [warning] = [each for each in caplog.messages if "cannot be verified" in each]
+
+    assert issued[0].record.key_id in warning
+    assert "pepper" in warning
+
+
+async def test_the_environment_is_read_as_the_command_line_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ring of peppers in one variable is a ring for the server too."""
+    monkeypatch.setenv("ASGI_APIKEY_URL", "memory:")
+    monkeypatch.setenv("ASGI_APIKEY_PEPPER", f"{PEPPER} {LATER_PEPPER}")
+    keys = APIKeys.from_env()
+    issued = await keys.issue(owner="acme")
+
+    assert HMACSHA256Hasher([PEPPER, LATER_PEPPER]).accepts(issued.record.digest)
+    assert not HMACSHA256Hasher(PEPPER).accepts(issued.record.digest)
+    with pytest.raises(ConfigurationError, match="from_env"):
+        APIKeys("memory:", pepper=f"{PEPPER} {LATER_PEPPER}")
 
 
 async def test_a_store_that_cannot_be_used_stops_the_start() -> None:
@@ -469,15 +552,22 @@ async def test_a_store_that_cannot_be_used_stops_the_start() -> None:
         await APIKeys(repository=store, pepper=PEPPER).open()  # type: ignore[arg-type]
 
 
-async def test_serving_makes_no_store(tmp_path: Path) -> None:
+def test_serving_makes_no_store(tmp_path: Path) -> None:
     """A missing file is made by the first key that is issued, never by opening or by a request."""
     keys = APIKeys(f"sqlite:///{tmp_path}/keys.db", pepper=PEPPER)
-    await keys.open()
-    with pytest.raises(StoreUnavailable):
-        await keys.authenticate(keys.format.generate("live").key.encode())
-    made_by_serving = list(tmp_path.iterdir())  # noqa: ASYNC240 - nothing else runs
-    await keys.issue(owner="a")
-    await keys.close()
+
+    async def serve() -> None:
+        async with keys:
+            with pytest.raises(StoreUnavailable):
+                await keys.authenticate(keys.format.generate("live").key.encode())
+
+    async def issue() -> None:
+        async with keys:
+            await keys.issue(owner="a")
+
+    asyncio.run(serve())
+    made_by_serving = list(tmp_path.iterdir())
+    asyncio.run(issue())
 
     assert made_by_serving == []
     assert (tmp_path / "keys.db").exists()
@@ -562,11 +652,3 @@ async def test_plain_digests_are_refused_once_there_is_a_pepper() -> None:
     with pytest.raises(WrongSecret):
         await strict.authenticate(issued.key.encode())
     assert (await lenient.authenticate(issued.key.encode())).owner == "a"
-
-
-def test_a_missing_library_is_named_with_its_extra() -> None:
-    """MissingExtra is a ConfigurationError whose message is the command to run."""
-    error = MissingExtra("sqlite", "an sqlite: URL")
-
-    assert isinstance(error, ConfigurationError)
-    assert "pip install 'asgi-apikey[sqlite]'" in str(error)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asgi_apikey.authenticator import MAX_PRESENTED, Limits
+from asgi_apikey.authenticator import Limits
 from asgi_apikey.errors import (
     APIKeyError,
     ConfigurationError,
@@ -28,13 +28,14 @@ from asgi_apikey.errors import (
     RateLimited,
     RevokedKey,
     StoreUnavailable,
+    Undecidable,
     UnknownKey,
     WrongEnvironment,
     WrongSecret,
 )
 from asgi_apikey.failures import Allowance
 from asgi_apikey.hashers.hmac_sha256 import HMACSHA256Hasher
-from asgi_apikey.keyformat import KeyFormat
+from asgi_apikey.keyformat import MAX_LENGTH, KeyFormat
 from asgi_apikey.models import Change, IssuedKey, KeyRecord, Lane, Principal, RecordPatch
 from asgi_apikey.repositories.memory import MemoryRepository
 from tests.fakes import NOON, FakeClock, FakeInvalidation, together, until
@@ -150,7 +151,7 @@ async def test_fingerprints_differ_between_processes() -> None:
 
 @pytest.mark.parametrize(
     "presented",
-    [b"", b"_", b"garbage", b"ak_live_short_1x", b"\xff" * 64, b"\0" * 92, b"a" * MAX_PRESENTED, b"a" * 1_000_000],
+    [b"", b"_", b"garbage", b"ak_live_short_1x", b"\xff" * 64, b"\0" * 92, b"a" * MAX_LENGTH, b"a" * 1_000_000],
     ids=["empty", "underscore", "word", "short", "not ASCII", "NUL", "longest", "megabyte"],
 )
 async def test_malformed_keys_never_reach_the_store(presented: bytes) -> None:
@@ -318,6 +319,46 @@ async def test_a_key_that_ends_while_it_is_hashed_is_not_accepted() -> None:
     assert outcomes == ["ExpiredKey"]
 
 
+async def test_a_key_that_ends_between_standing_and_the_last_look_is_not_accepted() -> None:
+    """Acceptance is the instant of the last look: a waiter may get its turn long after standing was decided."""
+
+    class Running(FakeClock):
+        step = 0.0
+
+        def wall(self) -> float:
+            now = super().wall()
+            self.advance(self.step)
+            return now
+
+    clock = Running()
+    wired = Wired(clock=clock)
+    issued = await wired.issue(expires_in=0.5)
+    clock.step = 1.0
+
+    assert await wired.outcome(issued.key) == "ExpiredKey"
+    assert wired.usage.counted == []
+
+
+async def test_a_waiter_whose_turn_comes_after_the_end_of_the_key_is_refused() -> None:
+    """Found in time and told too late: the key ends on the wall clock after its standing was decided."""
+    wired = Wired()
+    issued = await wired.issue(expires_in=30.0)
+    outdated = wired.hasher.outdated
+
+    def ending(digest: str) -> bool:
+        # The last thing a look-up asks, after standing and after the verdict is remembered.
+        wired.clock.set_wall(NOON + 30.0)
+        return outdated(digest)
+
+    wired.hasher.outdated = ending  # type: ignore[method-assign]
+
+    outcomes = await together(*[partial(wired.outcome, issued.key) for _ in range(3)])
+
+    assert outcomes == ["ExpiredKey"] * 3
+    assert wired.usage.counted == []
+    assert wired.authenticator.stats.accepted == 0
+
+
 @pytest.mark.parametrize("slow", ["read", "hash"])
 async def test_the_shortest_lifetime_reads_every_key_anew_and_lets_it_in(slow: str) -> None:
     """`cache_ttl=0.001` means what its error message says, also where a read or a hash takes longer than that."""
@@ -395,12 +436,18 @@ async def test_a_remembered_rejection_is_raised_as_a_new_object() -> None:
 
 
 async def test_a_rejection_is_forgotten_after_negative_ttl() -> None:
-    """Counted, like everything, from before the read."""
+    """Counted, like everything, from before the read, which took four of the five seconds here."""
     wired = Wired(limits=Limits(negative_ttl=5.0))
     key = wired.unissued()
-    await wired.outcome(key)
+    gate = wired.store.after["get"]
+    gate.shut()
+    async with anyio.create_task_group() as group:
+        group.start_soon(wired.outcome, key)
+        await until(lambda: gate.waiting)
+        wired.clock.advance(4.0)
+        gate.open()
 
-    wired.clock.advance(4.999)
+    wired.clock.advance(0.999)
     await wired.outcome(key)
     remembered = wired.store.calls["get"]
     wired.clock.advance(0.001)
@@ -452,23 +499,35 @@ async def test_a_key_works_from_its_start_on(starts_in: float) -> None:
     assert await wired.outcome(issued.key) == "acme"
 
 
-@pytest.mark.parametrize("failing", ["store", "hasher", "lease"])
+async def test_a_key_works_from_its_start_on_though_the_clocks_run_apart() -> None:
+    """The start is on the wall clock and what is remembered ends on the monotonic one: 50 ms are left between them."""
+    wired = Wired()
+    issued = await wired.issue(not_before=NOON + 3.0)
+    await wired.outcome(issued.key)
+    wired.clock.advance(2.96)
+    wired.clock.set_wall(NOON + 3.0)
+
+    assert await wired.outcome(issued.key) == "acme"
+
+
+@pytest.mark.parametrize("failing", ["store", "hasher", "store and lease"])
 async def test_that_it_could_not_be_decided_is_never_remembered(failing: str) -> None:
     """An outage rejects nobody, and is over for everybody when it is over."""
     wired = Wired(lease=2.0)
     assert isinstance(wired.invalidation, FakeInvalidation)
     issued = await wired.issue()
     error = Overloaded() if failing == "hasher" else StoreUnavailable()
-    if failing == "store":
-        wired.store.failures["get"] = error
-    elif failing == "hasher":
+    if failing == "hasher":
         wired.hasher.failure = error
     else:
-        wired.invalidation.failure = error
+        wired.store.failures["get"] = error
+        wired.invalidation.failing = "lease" in failing
+        wired.clock.advance(2.0)
     during = [await wired.outcome(issued.key) for _ in range(2)]
 
     wired.store.failures.clear()
-    wired.hasher.failure = wired.invalidation.failure = None
+    wired.hasher.failure = None
+    wired.invalidation.failing = False
 
     assert during == [type(error).__name__] * 2
     assert await wired.outcome(issued.key) == "acme"
@@ -695,17 +754,59 @@ async def test_a_cancelled_waiter_disturbs_nobody() -> None:
     assert wired.store.calls["get"] == 1
 
 
-async def test_an_unexpected_error_is_the_leaders_alone() -> None:
-    """A bug in a plug fails the request that met it; the next one tries for itself."""
+async def test_200_concurrent_requests_share_one_unexpected_error(caplog: pytest.LogCaptureFixture) -> None:
+    """A bug in a plug is met once, not by one request after the other; the log names its place and quotes nothing."""
     wired = Wired()
     issued = await wired.issue()
-    wired.store.failures["get"] = ZeroDivisionError()
-    with pytest.raises(ZeroDivisionError):
-        await wired.authenticate(issued.key)
+    wired.store.failures["get"] = ZeroDivisionError(f"while reading {issued.key}")
 
+    wired.store.before["get"].shut()
+    errors: list[object] = []
+
+    async def present() -> None:
+        errors.extend(await together(*[partial(wired.authenticate, issued.key) for _ in range(200)]))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(present)
+        await until(lambda: wired.store.before["get"].waiting)
+        wired.store.before["get"].open()
     wired.store.failures.clear()
 
+    assert {type(error) for error in errors} == {Undecidable}
+    assert len({id(error) for error in errors}) == 200
+    assert all(
+        error.__cause__ is None and error.__context__ is None for error in errors if isinstance(error, APIKeyError)
+    )
+    assert wired.store.calls["get"] == 1
+    assert wired.authenticator.stats.undecided == 200
+    assert [each.levelno for each in caplog.records].count(logging.ERROR) == 1
+    assert "ZeroDivisionError" in caplog.text
+    assert "in watched" in caplog.text
+    assert issued.key not in caplog.text
     assert await wired.outcome(issued.key) == "acme"
+
+
+async def test_a_bug_that_is_met_again_is_not_logged_again(caplog: pytest.LogCaptureFixture) -> None:
+    """Once in each place: what strangers can set off must not fill the log."""
+    wired = Wired()
+    for failure in (ZeroDivisionError("a"), ZeroDivisionError("b"), LookupError("c")):
+        wired.store.failures["get"] = failure
+        assert await wired.outcome(wired.unissued()) == "Undecidable"
+
+    logged = [each.message for each in caplog.records if each.levelno == logging.ERROR]
+
+    assert ["ZeroDivisionError" in each for each in logged] == [True, False]
+
+
+async def test_a_mistake_in_the_configuration_is_told_as_it_is() -> None:
+    """It is for whoever runs the program, who cannot mend what is called undecidable."""
+    wired = Wired()
+    wired.store.failures["get"] = ConfigurationError("this database is of a later version")
+
+    errors = await together(*[partial(wired.authenticate, wired.unissued()) for _ in range(2)])
+
+    assert [str(error) for error in errors] == ["this database is of a later version"] * 2
+    assert {type(error) for error in errors} == {ConfigurationError}
 
 
 # ---- proofs ----------------------------------------------------------------------------------------------------------
@@ -861,6 +962,19 @@ async def test_a_key_enabled_during_the_look_up_is_accepted(stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
+async def test_a_rejection_that_was_overtaken_is_not_remembered(stage: str) -> None:
+    """A key enabled during the look-up works from then on, also when its verdict has ended and must be made anew."""
+    wired = Wired(limits=Limits(cache_ttl=1.0, negative_ttl=30.0))
+    issued = await wired.issue()
+    await wired.issuer.disable(issued.record.key_id)
+
+    await during_a_look_up(wired, issued, stage, partial(wired.issuer.enable, issued.record.key_id))
+    wired.clock.advance(2.0)
+
+    assert await wired.outcome(issued.key) == "acme"
+
+
+@pytest.mark.parametrize("stage", STAGES)
 async def test_amended_scopes_are_never_overtaken_by_older_ones(stage: str) -> None:
     """A scope taken away during the look-up is not on the principal, nor on the remembered one."""
     wired = Wired()
@@ -977,7 +1091,7 @@ async def test_without_a_current_lease_memory_is_not_trusted() -> None:
     assert before is not None
     assert after is None
     assert await wired.outcome(issued.key) == "acme"
-    assert invalidation.renewals == 2
+    assert invalidation.renewals == 1
     assert wired.remembered(issued.key) is not None
 
 
@@ -992,15 +1106,57 @@ async def test_a_moved_counter_stops_the_memory_until_the_changes_are_applied() 
     assert await wired.outcome(issued.key) == "RevokedKey"
 
 
-async def test_without_a_lease_to_be_had_nothing_is_decided() -> None:
-    """Not accepted, though the key is remembered; not rejected either."""
+async def test_without_a_lease_to_be_had_only_the_repository_is_believed() -> None:
+    """Every request reads the record, remembered or not, so a revoke elsewhere is seen by the next one."""
     wired, invalidation, issued = await leased()
-    invalidation.failure = StoreUnavailable()
-
+    invalidation.failing = True
     wired.clock.advance(2.0)
+    before = wired.store.calls["get"]
 
+    outcomes = [await wired.outcome(issued.key) for _ in range(3)]
+    await changed_elsewhere(wired, issued)
+
+    assert outcomes == ["acme"] * 3
+    assert wired.store.calls["get"] == before + 3
     assert wired.remembered(issued.key) is None
-    assert await wired.outcome(issued.key) == "StoreUnavailable"
+    assert await wired.outcome(issued.key) == "RevokedKey"
+
+
+async def test_a_lease_is_refreshed_by_the_traffic_before_it_ends() -> None:
+    """Once past `refresh_at`, one request starts the poll, and all go on being answered from memory."""
+    wired, invalidation, issued = await leased()
+    invalidation.refresh_at = wired.clock.monotonic() + 0.5
+    wired.clock.advance(0.4)
+    early = wired.remembered(issued.key)
+    wired.clock.advance(0.1)
+
+    late = [wired.remembered(issued.key) for _ in range(3)]
+
+    assert None not in (early, *late)
+    assert invalidation.refreshes == 1
+
+
+async def test_a_waiter_is_not_let_in_by_a_read_from_before_it_arrived() -> None:
+    """Without a lease, who joins the flight of an earlier request asks the repository once more."""
+    wired, invalidation, issued = await leased()
+    invalidation.failing = True
+    wired.clock.advance(2.0)
+    wired.store.after["get"].shut()
+    outcomes: list[str] = []
+
+    async def request() -> None:
+        outcomes.append(await wired.outcome(issued.key))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(request)
+        await until(lambda: wired.store.after["get"].waiting)
+        await changed_elsewhere(wired, issued)
+        wired.clock.advance(0.1)
+        tasks.start_soon(request)
+        await anyio.wait_all_tasks_blocked()
+        wired.store.after["get"].open()
+
+    assert sorted(outcomes) == ["RevokedKey", "acme"]
 
 
 @pytest.mark.parametrize("signal", ["the lease ends", "the counter moves"])
@@ -1144,7 +1300,7 @@ STRICT = Limits(address=Allowance(burst=5, per=1_000.0), pair=Allowance(burst=3,
 
 
 async def at_work(wired: Wired, keys: list[str], client: str | None) -> int:
-    """How many of these keys, presented at once, are looked up side by side: one means the narrow queue."""
+    """How many of these keys, presented at once, are looked up side by side: two means the narrow queue."""
     gate = wired.hasher.before
     gate.shut()
     async with anyio.create_task_group() as group:
@@ -1162,12 +1318,12 @@ def unissued(wired: Wired, count: int) -> list[str]:
 
 
 async def test_who_presents_too_many_wrong_keys_queues_behind_everybody_else() -> None:
-    """One at a time for such clients; others do not notice."""
+    """Two at a time for such clients; others do not notice."""
     wired = Wired(limits=STRICT)
     for key in unissued(wired, 5):
         await wired.outcome(key, client=HOSTILE)
 
-    assert await at_work(wired, unissued(wired, 4), HOSTILE) == 1
+    assert await at_work(wired, unissued(wired, 4), HOSTILE) == 2
     assert await at_work(wired, unissued(wired, 4), FRIENDLY) == 4
     assert await at_work(wired, unissued(wired, 4), None) == 4
 
@@ -1175,8 +1331,10 @@ async def test_who_presents_too_many_wrong_keys_queues_behind_everybody_else() -
 async def test_who_fills_that_queue_as_well_is_rate_limited() -> None:
     """429 with a time to come back, without anything read or hashed."""
     wired = Wired(limits=STRICT)
-    for key in unissued(wired, 5):
+    issued = await wired.issue()
+    for key in [wired.forged(issued) for _ in range(3)]:
         await wired.outcome(key, client=HOSTILE)
+    before = wired.store.calls["get"]
     wired.hasher.before.shut()
     errors: list[object] = []
 
@@ -1184,16 +1342,47 @@ async def test_who_fills_that_queue_as_well_is_rate_limited() -> None:
         errors.extend(await together(partial(wired.authenticate, key, client=HOSTILE)))
 
     async with anyio.create_task_group() as group:
-        for key in unissued(wired, 10):
+        for key in [wired.forged(issued) for _ in range(70)]:
             group.start_soon(present, key)
         await until(lambda: len(errors) == 6)
-        reads = wired.store.calls["get"]
+        reads = wired.store.calls["get"] - before
         wired.hasher.before.open()
 
     assert {type(error) for error in errors[:6]} == {RateLimited}
     assert all(isinstance(error, RateLimited) and error.retry_after > 0 for error in errors[:6])
-    assert reads == 6
-    assert [type(error) for error in errors[6:]] == [UnknownKey] * 4
+    assert reads == 2
+    assert [type(error) for error in errors[6:]] == [WrongSecret] * 64
+
+
+@pytest.mark.parametrize(("forgers", "ids"), [(60, 1), (200, 60)], ids=["one key id", "many key ids"])
+async def test_forgers_at_the_same_address_only_make_the_true_holder_wait(forgers: int, ids: int) -> None:
+    """They never pause, and name its key id or those of many; it presents its key for the first time in between."""
+    wired = Wired(limits=replace(STRICT, stranger_slots=1, queue=1, per_key=1))
+    targets = [await wired.issue() for _ in range(ids)]
+    for _ in range(5):
+        for target in targets[:3]:
+            await wired.outcome(wired.forged(target), client=HOSTILE)
+    outcomes: list[str] = []
+    forged = ["WrongSecret"]
+    wired.hasher.before.shut()
+
+    async def forge(target: IssuedKey) -> None:
+        while not outcomes and set(forged) == {"WrongSecret"}:
+            forged.append(await wired.outcome(wired.forged(target), client=HOSTILE))
+
+    async def hold() -> None:
+        outcomes.append(await wired.outcome(targets[0].key, client=HOSTILE))
+
+    async with anyio.create_task_group() as group:
+        for number in range(forgers):
+            group.start_soon(forge, targets[number % ids])
+        await anyio.wait_all_tasks_blocked()
+        group.start_soon(hold)
+        await anyio.wait_all_tasks_blocked()
+        wired.hasher.before.open()
+
+    assert outcomes == ["acme"]
+    assert set(forged) == {"WrongSecret"}
 
 
 async def test_a_proven_key_is_not_asked_for_its_clients_failures() -> None:
@@ -1233,7 +1422,7 @@ async def test_guessing_at_one_key_does_not_cost_the_client_its_other_keys() -> 
     for _ in range(3):
         await wired.outcome(wired.forged(target), client=HOSTILE)
 
-    assert await at_work(wired, [wired.forged(target) for _ in range(3)], HOSTILE) == 1
+    assert await at_work(wired, [wired.forged(target) for _ in range(3)], HOSTILE) == 2
     assert await at_work(Wired(limits=STRICT), unissued(wired, 3), HOSTILE) == 3
 
 

@@ -23,6 +23,7 @@ from asgi_apikey.models import (
     KeyQuery,
     KeyRecord,
     KeyRequest,
+    Lane,
     Receipt,
     RecordPatch,
     Status,
@@ -204,7 +205,7 @@ async def test_a_full_hashing_queue_is_told_to_whoever_issues() -> None:
     class Full:
         decoy = HMACSHA256Hasher("J4p0r0Yk-Vq8mZs2Lw6Tn9Xc3Bd7Fh1Gt5").decoy
 
-        async def hash(self, presented: bytes) -> str:
+        async def hash(self, presented: bytes, *, lane: Lane) -> str:
             raise Overloaded(retry_after=2.0)
 
     wired = Wired(hasher=Full())  # type: ignore[arg-type]
@@ -231,6 +232,7 @@ async def test_a_successor_has_the_same_rights() -> None:
     assert rotated.record == replace(
         issued.record,
         key_id=rotated.record.key_id,
+        lineage=issued.record.key_id,
         digest=rotated.record.digest,
         hint=rotated.key[-4:],
         created_at=NOON + 10.0,
@@ -534,7 +536,7 @@ async def test_revoking_again_keeps_the_first_reason_and_announces_again() -> No
 
     assert second.record == first.record
     assert len(invalidation.announced) == 3
-    assert wired.store.calls["update"] == 1
+    assert [change.version for change in invalidation.announced[2].changes] == [2]
 
 
 @pytest.mark.parametrize("verb", ["amend", "disable", "enable", "rotate"])
@@ -581,7 +583,7 @@ VERBS: dict[str, Callable[[Wired, str, int | None], Awaitable[object]]] = {
     "revoke": lambda wired, key_id, version: wired.issuer.revoke(key_id, version=version),
     "delete": lambda wired, key_id, version: wired.issuer.delete(key_id, version=version),
 }
-WRITES = {"rotate": "replace", "amend": "update", "disable": "update", "revoke": "update", "delete": "delete"}
+WRITES = {"rotate": "replace", "amend": "update", "disable": "update", "revoke": "revoke_all", "delete": "delete"}
 
 
 @pytest.mark.parametrize("verb", [*VERBS, "enable"])
@@ -759,7 +761,7 @@ async def test_a_change_whose_caller_is_cancelled_by_asyncio_itself_is_announced
     issued = await wired.issue()
     await wired.authenticate(issued.key)
     invalidation.announced.clear()
-    hold = wired.store.after["update"]
+    hold = wired.store.after["revoke_all"]
     hold.shut()
     caller = asyncio.create_task(wired.issuer.revoke(issued.record.key_id))
     await until(lambda: hold.waiting)

@@ -43,7 +43,7 @@ def nested(levels: int) -> Any:
     return value
 
 
-def record_of(now: Instant = NOON, **asked: Any) -> KeyRecord:
+def record_of(now: Instant = NOON, /, **asked: Any) -> KeyRecord:
     """The record of a key asked for like this."""
     request = KeyRequest(**{"owner": "acme", **asked})
     return lifecycle.record_of(request, key_id="k1", digest="d", hint="wxyz", environment="live", now=now)
@@ -163,8 +163,8 @@ def test_a_text_has_a_length(field: str, most: int) -> None:
 
 @given(st.lists(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters='"\\'), min_size=1)))
 def test_every_rfc_6749_scope_token_is_a_scope(names: list[str]) -> None:
-    """Section 3.3: printable ASCII without space, quotation mark and backslash."""
-    assume(all(len(name) <= 128 for name in names) and len(set(names)) <= 100)
+    """Section 3.3: printable ASCII without space, quotation mark and backslash; `*` has a meaning of its own."""
+    assume(all(len(name) <= 128 and "*" not in name for name in names) and len(set(names)) <= 100)
 
     assert lifecycle.scopes(names) == frozenset(names)
 
@@ -217,14 +217,14 @@ def test_metadata_that_spells_an_escape_has_no_nul() -> None:
 
 def test_metadata_is_a_copy_that_cannot_be_changed() -> None:
     """Caches share it among requests, so nothing in it is mutable, and the caller's own object is not in it."""
-    given = {"tags": ["a"], "plan": {"seats": 5}}
-    kept: Any = lifecycle.metadata(given)
-    given["tags"].append("b")  # type: ignore[attr-defined]
+    value: Any = {"tags": ["a"], "plan": {"seats": 5}}
+    kept: Any = lifecycle.metadata(value)
+    value["tags"].append("b")
 
     assert kept["tags"] == ("a",)
-    for change in (lambda: kept.update(x=1), lambda: kept["plan"].update(x=1), lambda: kept["tags"].append("b")):
-        with pytest.raises(AttributeError):
-            change()
+    for inner in (kept, kept["plan"], kept["tags"]):
+        with pytest.raises(TypeError, match=r"cannot be changed|does not support item assignment"):
+            inner[0] = "b"
 
 
 def test_kept_metadata_is_kept_again() -> None:

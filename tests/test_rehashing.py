@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import anyio
@@ -11,7 +12,7 @@ from asgi_apikey.background import Background
 from asgi_apikey.errors import Overloaded, StoreUnavailable
 from asgi_apikey.hashers.hmac_sha256 import HMACSHA256Hasher
 from asgi_apikey.models import Lane, RecordPatch
-from asgi_apikey.rehashing import Rehasher
+from asgi_apikey.rehashing import MAX_WAITING, Rehasher
 from asgi_apikey.repositories.memory import MemoryRepository
 from tests.fakes import Watched, WatchedHasher
 from tests.records import a_record
@@ -60,24 +61,59 @@ async def test_nothing_happens_before_the_request_is_answered() -> None:
     kit = Kit()
     kit.rehash(a_record(), PRESENTED)
 
-    assert (kit.hasher.hashed, kit.repository.calls["replace_digest"]) == (0, 0)
+    assert (kit.hasher.hashed, kit.repository.calls["replace_digest"]) == ([], 0)
     await kit.settle()
 
 
-async def test_a_key_is_rehashed_once_at_a_time() -> None:
-    """A hundred requests with one outdated key cost one hash; another key does not wait for it."""
+async def test_keys_are_rehashed_one_at_a_time() -> None:
+    """A hundred requests with one outdated key cost one hash, and another key waits for it, in order."""
     kit = Kit()
-    kit.repository.before["replace_digest"].shut()
-    for _ in range(100):
-        kit.rehash(a_record("k1"), PRESENTED)
-    kit.rehash(a_record("k2"), PRESENTED)
+    kit.hasher.before_hash.shut()
+    for key_id in ["k1"] * 100 + ["k2"]:
+        kit.rehash(a_record(key_id), PRESENTED)
     await anyio.wait_all_tasks_blocked()
-    waiting = kit.repository.before["replace_digest"].waiting
-    kit.repository.before["replace_digest"].open()
+    at_work = kit.hasher.before_hash.waiting
+    kit.hasher.before_hash.open()
     await kit.settle()
 
-    assert waiting == 2
-    assert kit.hasher.hashed == 2
+    assert at_work == 1
+    assert len(kit.hasher.hashed) == 2
+    assert kit.repository.calls["replace_digest"] == 2
+
+
+async def test_rehashing_leaves_the_reserved_threads_to_those_who_issue() -> None:
+    """It can wait, and issuing cannot: it works where strangers are verified."""
+    kit = Kit()
+    kit.rehash(a_record(), PRESENTED)
+    await kit.settle()
+
+    assert kit.hasher.hashed == [Lane.STRANGER]
+
+
+async def test_who_finds_no_room_is_tried_again_later() -> None:
+    """However many outdated keys come at once, few of them are held in memory."""
+    kit = Kit()
+    kit.hasher.before_hash.shut()
+    for number in range(3 * MAX_WAITING):
+        kit.rehash(a_record(f"k{number}"), PRESENTED)
+    kit.hasher.before_hash.open()
+    await kit.settle()
+    kit.rehash(a_record(f"k{3 * MAX_WAITING - 1}"), PRESENTED)
+    await kit.settle()
+
+    assert len(kit.hasher.hashed) == MAX_WAITING + 1
+
+
+async def test_a_streak_of_failures_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A busy hasher drops key after key without a word more; when it works again, the next streak is told again."""
+    kit = Kit()
+    for failure in (Overloaded(), StoreUnavailable(), None, Overloaded()):
+        kit.repository.failures = {} if failure is None else {"replace_digest": failure}
+        for number in range(3):
+            kit.rehash(a_record(f"k{number}"), PRESENTED)
+        await kit.settle()
+
+    assert [each.message for each in caplog.records] == ["digests could not be replaced yet: cannot decide now"] * 2
 
 
 async def test_a_record_that_has_changed_meanwhile_is_left_alone() -> None:
@@ -115,7 +151,7 @@ async def test_a_deleted_record_stays_deleted() -> None:
     "failure", [StoreUnavailable("canary store"), Overloaded(), RuntimeError("a bug in a driver")], ids=repr
 )
 async def test_what_fails_is_logged_and_tried_again_later(failure: Exception, caplog: pytest.LogCaptureFixture) -> None:
-    """The key works as before; the log names it, and holds neither the key nor a digest."""
+    """The key works as before; the log holds neither the key nor a digest."""
     caplog.set_level(logging.DEBUG)
     kit = Kit()
     read = (await kit.memory.add(a_record())).record
@@ -147,6 +183,28 @@ async def test_a_stopped_rehash_can_be_started_again() -> None:
     rehash(a_record(), PRESENTED)
 
     assert len(started) == 1
+
+
+def test_a_rehash_left_behind_in_another_loop_stops_nobody() -> None:
+    """A loop that was closed with a hash under way, as some test clients do, does not keep the others from theirs."""
+    kit = Kit()
+
+    async def start(key_id: str) -> None:
+        kit.rehash(a_record(key_id), PRESENTED)
+        await asyncio.sleep(0)
+
+    kit.hasher.before_hash.shut()
+    abandoned = asyncio.new_event_loop()
+    abandoned.run_until_complete(start("k1"))
+    kit.hasher.before_hash.open()
+    asyncio.run(start("k2"))
+    hashed = len(kit.hasher.hashed)
+    for task in asyncio.all_tasks(abandoned):
+        task.cancel()
+    abandoned.run_until_complete(asyncio.sleep(0.01))
+    abandoned.close()
+
+    assert hashed == 3
 
 
 class _Dropping:

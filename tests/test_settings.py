@@ -58,15 +58,18 @@ def test_no_pepper_on_purpose_has_a_word(word: str) -> None:
 
 
 def test_an_empty_variable_counts_as_absent() -> None:
-    """As shells and container files make them; an empty pepper is never the pepper `""` nor "none on purpose"."""
-    names = ("URL", "PEPPER", "PREFIX", "ENVIRONMENT", "CHECKSUM_KEY", "CACHE_TTL", "SINGLE_PROCESS")
+    """As shells and container files make them."""
+    names = ("URL", "PREFIX", "ENVIRONMENT", "CACHE_TTL", "SINGLE_PROCESS", "CONSISTENCY", "REDIS")
 
     assert Settings.from_env({f"ASGI_APIKEY_{name}": "" for name in names}) == Settings()
 
 
-def test_a_blank_pepper_is_a_ring_of_none() -> None:
-    """Spaces are not "absent": the hasher refuses the empty ring, so a lost secret does not go unnoticed."""
-    assert Settings.from_env({"ASGI_APIKEY_PEPPER": "  "}).pepper == ()
+@pytest.mark.parametrize("value", ["", "  "])
+@pytest.mark.parametrize("name", ["PEPPER", "CHECKSUM_KEY", "AUDIT_KEY", "CACHE_SECRET"])
+def test_an_empty_secret_is_an_error(name: str, value: str) -> None:
+    """A secret that was not delivered must not turn into doing without one."""
+    with pytest.raises(ConfigurationError, match=f"ASGI_APIKEY_{name} is there and empty"):
+        Settings.from_env({f"ASGI_APIKEY_{name}": value})
 
 
 @pytest.mark.parametrize("name", ["ASGI_APIKEY_PEPER", "ASGI_APIKEY_", "ASGI_APIKEY_PEPPER_FILE"])

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -41,22 +41,28 @@ class Sink:
         self.gate = Gate()
         self.failure: Exception | None = None
         self.tries = 0
+        self.locked: set[str] = set()
+        self.resolutions: list[Seconds] = []
 
-    async def record_usage(self, batch: Sequence[Usage]) -> None:
-        """Take all of the batch, or nothing."""
+    async def record_usage(self, batch: Sequence[Usage], *, resolution: Seconds = 0.0) -> Collection[str]:
+        """Take all of the batch but what is locked, or nothing; where the outcome is unknown, it was taken."""
         self.tries += 1
         await self.gate.passed()
         if self.failure is not None:
+            if isinstance(self.failure, StoreUnavailable) and self.failure.outcome_unknown:
+                self.batches.append([*batch])
             raise self.failure
-        self.batches.append(list(batch))
+        self.batches.append([each for each in batch if each.key_id not in self.locked])
+        self.resolutions.append(resolution)
+        return self.locked
 
     @property
     def uses(self) -> Counter[str]:
         """What has been written for each key."""
-        return Counter({key_id: self._sum(key_id) for key_id in {each.key_id for each in self._all()}})
-
-    def _sum(self, key_id: str) -> int:
-        return sum(each.uses for each in self._all() if each.key_id == key_id)
+        uses: Counter[str] = Counter()
+        for each in self._all():
+            uses[each.key_id] += each.uses
+        return uses
 
     def _all(self) -> list[Usage]:
         return [each for batch in self.batches for each in batch]
@@ -100,7 +106,10 @@ class Kit:
 
     async def close(self) -> None:
         """As the facade does it."""
-        await self.recorder.close()
+        await self.recorder.close(self.drain)
+
+    async def drain(self) -> None:
+        """Wait for the timer."""
         assert await self.timers.background.drain(10)
 
 
@@ -323,8 +332,42 @@ async def test_a_sink_that_breaks_its_promise_loses_nothing_and_stops_nothing() 
 
 
 @pytest.mark.anyio
-async def test_a_cancelled_flush_loses_nothing() -> None:
-    """What was on its way is put back."""
+async def test_what_may_have_been_written_is_not_written_again(caplog: pytest.LogCaptureFixture) -> None:
+    """Bounded loss rather than double counting: the batch is given up, counted as dropped, and logged."""
+    kit = Kit()
+    kit.count("k1", 2)
+    kit.recorder.refuse("k1", "disabled")
+    kit.sink.failure = StoreUnavailable(outcome_unknown=True)
+    await kit.recorder.flush()
+    kit.sink.failure = None
+    kit.count("k1")
+    await kit.close()
+
+    assert kit.sink.uses == {"k1": 3}
+    assert kit.recorder.dropped == 3
+    assert [each.message for each in caplog.records] == [
+        "usage of 1 keys may not have been written; it is not written again"
+    ]
+
+
+@pytest.mark.anyio
+async def test_only_the_batch_whose_outcome_is_unknown_is_given_up() -> None:
+    """What was behind it is written later."""
+    kit = Kit(max_keys=20_000)
+    for number in range(5_001):
+        kit.count(f"k{number}")
+    kit.sink.failure = StoreUnavailable(outcome_unknown=True)
+    await kit.recorder.flush()
+    kit.sink.failure = None
+    await kit.close()
+
+    assert [len(batch) for batch in kit.sink.batches] == [5_000, 1]
+    assert sum(kit.sink.uses.values()) == 5_001
+
+
+@pytest.mark.anyio
+async def test_a_cancelled_flush_gives_up_what_is_on_its_way_and_nothing_else() -> None:
+    """The store may go on with it; what was counted meanwhile is written."""
     kit = Kit()
     kit.count("k1", 2)
     kit.sink.gate.shut()
@@ -336,7 +379,54 @@ async def test_a_cancelled_flush_loses_nothing() -> None:
     kit.sink.gate.open()
     await kit.close()
 
-    assert kit.sink.uses == {"k1": 2, "k2": 1}
+    assert kit.sink.uses == {"k2": 1}
+    assert kit.recorder.dropped == 2
+
+
+@pytest.mark.anyio
+async def test_a_request_counted_while_closing_is_written_and_starts_no_timer() -> None:
+    """Whether it comes during the first flush or while the rest is waited for: closing takes no interval longer."""
+    kit = Kit()
+    kit.count("k1")
+    kit.sink.gate.shut()
+    timers = []
+
+    async def settle() -> None:
+        kit.count("k3")
+        timers.append(kit.timers.running)
+        await kit.drain()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(kit.recorder.close, settle)
+        # The timer has nothing to write and is gone; the final flush is on its way.
+        await until(lambda: kit.sink.gate.waiting and not kit.timers.running)
+        kit.count("k2")
+        timers.append(kit.timers.running)
+        kit.sink.gate.open()
+
+    assert timers == [0, 0]
+    assert kit.timers.started == 1
+    assert kit.sink.uses == {"k1": 1, "k2": 1, "k3": 1}
+
+
+@pytest.mark.anyio
+async def test_counting_after_closing_starts_anew() -> None:
+    """Whoever goes on using it has a timer again, also after a close that failed, or that another one overlapped."""
+    kit = Kit(interval=SOON)
+    kit.count()
+    kit.sink.failure = LookupError()
+    with suppress(LookupError):
+        await kit.close()
+    kit.sink.failure = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(kit.close)
+        tasks.start_soon(kit.close)
+    kit.clock.advance(1)
+    kit.count("k2")
+    await until(lambda: kit.sink.uses == {"k1": 1, "k2": 1})
+    await until(lambda: not kit.timers.running)
+
+    assert kit.timers.started == 2
 
 
 @pytest.mark.anyio
@@ -430,13 +520,15 @@ def test_there_is_room_for_a_key() -> None:
         Kit(max_keys=0)
 
 
-STEPS = st.sampled_from(["count", "count", "flush", "fail", "mend", "shut", "open", "cancel", "break", "turn", "close"])
+STEPS = st.sampled_from(
+    ["count", "count", "flush", "fail", "doubt", "mend", "shut", "open", "cancel", "break", "turn", "close"]
+)
 
 
 @given(
     steps=st.lists(st.tuples(STEPS, st.sampled_from("abc")), max_size=40), backend=st.sampled_from(["asyncio", "trio"])
 )
-def test_no_count_is_lost_and_none_is_written_twice(steps: list[tuple[str, str]], backend: Any) -> None:
+def test_no_count_is_lost_unnoticed_and_none_is_written_twice(steps: list[tuple[str, str]], backend: Any) -> None:
     """Whatever order counts, flushes, failures, cancellations and closings come in; and time never goes back."""
 
     async def scenario() -> None:
@@ -462,6 +554,8 @@ def test_no_count_is_lost_and_none_is_written_twice(steps: list[tuple[str, str]]
                     tasks.start_soon(flush)
                 elif step == "fail":
                     kit.sink.failure = StoreUnavailable()
+                elif step == "doubt":
+                    kit.sink.failure = StoreUnavailable(outcome_unknown=True)
                 elif step == "break":
                     kit.sink.failure = LookupError()
                 elif step == "mend":
@@ -482,9 +576,154 @@ def test_no_count_is_lost_and_none_is_written_twice(steps: list[tuple[str, str]]
         kit.sink.failure = None
         await kit.close()
 
-        assert kit.sink.uses == counted
-        for key_id, at in newest.items():
-            assert max(each.last_used_at for batch in kit.sink.batches for each in batch if each.key_id == key_id) == at
+        assert kit.sink.uses <= counted
+        assert sum(kit.sink.uses.values()) + kit.recorder.dropped >= sum(counted.values())
+        if not kit.recorder.dropped:
+            latest: dict[str, float] = {}
+            for each in (each for batch in kit.sink.batches for each in batch):
+                latest[each.key_id] = max(each.last_used_at, latest.get(each.key_id, 0.0))
+            assert latest == newest
         assert kit.timers.running == 0
 
     anyio.run(scenario, backend=backend)
+
+
+@pytest.mark.anyio
+async def test_refusals_are_written_with_the_uses_of_the_key() -> None:
+    """One entry per key: accepted, and refused by reason; a key that was only refused was not used."""
+    kit = Kit()
+    kit.count("k1", 2)
+    kit.recorder.refuse("k1", "disabled")
+    kit.recorder.refuse("k1", "wrong_secret")
+    kit.recorder.refuse("k1", "disabled")
+    kit.recorder.refuse("k2", "revoked")
+    await kit.close()
+
+    assert kit.sink.batches == [
+        [
+            Usage("k1", 2, NOON, (("disabled", 2), ("wrong_secret", 1))),
+            Usage("k2", 0, NOON, (("revoked", 1),)),
+        ]
+    ]
+
+
+@pytest.mark.anyio
+async def test_a_refusal_alone_starts_the_timer() -> None:
+    """A key that is only ever refused is seen in the store, too."""
+    kit = Kit(interval=SOON)
+    kit.recorder.refuse("k1", "revoked")
+    await until(lambda: kit.sink.batches)
+    await until(lambda: not kit.timers.running)
+
+    assert kit.sink.batches == [[Usage("k1", 0, NOON, (("revoked", 1),))]]
+    await kit.close()
+
+
+@pytest.mark.anyio
+async def test_keys_that_are_locked_are_counted_again_next_time() -> None:
+    """Nothing of theirs was written, and nothing of the others is written twice."""
+    kit = Kit()
+    kit.count("k1", 2)
+    kit.count("k2")
+    kit.recorder.refuse("k1", "disabled")
+    kit.sink.locked = {"k1"}
+    await kit.recorder.flush()
+    kit.sink.locked = set()
+    kit.clock.advance(5)
+    kit.count("k1")
+    await kit.close()
+
+    assert kit.sink.batches == [[Usage("k2", 1, NOON)], [Usage("k1", 3, NOON + 5, (("disabled", 1),))]]
+
+
+@pytest.mark.anyio
+async def test_what_an_outage_delays_stays_in_its_hour() -> None:
+    """Counts of two hours are two entries, each with its own instant."""
+    kit = Kit()
+    kit.sink.failure = StoreUnavailable()
+    for _ in range(2):
+        kit.count("k1", 2)
+        kit.recorder.refuse("k1", "disabled")
+        kit.clock.advance(600)
+        await kit.recorder.flush()
+    kit.clock.advance(3_600)
+    await kit.recorder.flush()
+    kit.count("k1")
+    kit.sink.failure = None
+    await kit.close()
+
+    assert kit.sink.batches == [
+        [Usage("k1", 4, NOON + 600, (("disabled", 2),)), Usage("k1", 1, NOON + 4_800)],
+    ]
+
+
+@pytest.mark.anyio
+async def test_a_flood_of_keys_is_bounded_and_what_is_lost_is_known() -> None:
+    """No more keys are held than there is room for, not even through an outage that goes on for hours."""
+    kit = Kit(max_keys=10)
+    kit.sink.failure = StoreUnavailable()
+    for hour in range(3):
+        for number in range(20):
+            kit.count(f"{hour}-{number}")
+            kit.recorder.refuse(f"{hour}-{number}", "revoked")
+        await kit.recorder.flush()
+        kit.clock.advance(3_600)
+    kit.sink.failure = None
+    await kit.close()
+
+    written = sum(each.uses + sum(number for _, number in each.refusals) for each in kit.sink.batches[0])
+    assert len(kit.sink.batches[0]) <= 20
+    assert written + kit.recorder.dropped == 3 * 20 * 2
+
+
+@pytest.mark.anyio
+async def test_many_keys_are_written_in_batches_of_bounded_size() -> None:
+    """Each within the deadline of a store; what a failure leaves over is written later, and nothing twice."""
+    kit = Kit(max_keys=20_000)
+    for number in range(12_000):
+        kit.count(f"k{number}")
+    await kit.close()
+
+    assert [len(batch) for batch in kit.sink.batches] == [5_000, 5_000, 2_000]
+    assert len({each.key_id for batch in kit.sink.batches for each in batch}) == 12_000
+
+
+@pytest.mark.anyio
+async def test_the_last_use_may_lag_while_running_and_is_exact_at_the_end() -> None:
+    """The sink is told how much; closing asks for the exact instant."""
+    kit = Kit()
+    kit.recorder._resolution = 900.0
+    kit.count()
+    await kit.recorder.flush()
+    kit.count()
+    await kit.close()
+
+    assert kit.sink.resolutions == [900.0, 0.0]
+
+
+@pytest.mark.anyio
+async def test_old_hours_are_pruned_about_once_an_hour(caplog: pytest.LogCaptureFixture) -> None:
+    """After a flush, away from the requests; a store that cannot is asked again an hour later."""
+    kit = Kit(interval=SOON)
+    asked: list[Seconds] = []
+
+    async def prune() -> None:
+        asked.append(kit.clock.monotonic())
+        raise StoreUnavailable
+
+    kit.recorder._prune = prune
+    for _ in range(4):
+        kit.count()
+        await until(lambda: not kit.timers.running)
+        kit.clock.advance(1_900)
+    await kit.close()
+
+    assert asked == [1_000.0, 4_800.0]
+    assert "old usage could not be removed yet" in caplog.text
+
+
+@pytest.mark.parametrize("resolution", [-1.0, math.inf, math.nan])
+def test_an_impossible_resolution_is_refused(resolution: Seconds) -> None:
+    """At construction, with what to write instead."""
+    with pytest.raises(ConfigurationError, match="900 is the default"):
+        UsageRecorder(Sink(), FakeClock(), spawn=Timers().spawn, resolution=resolution)

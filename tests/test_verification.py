@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -71,7 +72,7 @@ def test_revoked_and_disabled_are_facts_and_not_dates(at: Instant) -> None:
         ({"environment": "test", "revoked_at": NOON}, WrongEnvironment),
     ],
 )
-def test_a_rejection_says_why_and_which_key(facts: dict[str, object], rejection: type[InvalidKey]) -> None:
+def test_a_rejection_says_why_and_which_key(facts: dict[str, Any], rejection: type[InvalidKey]) -> None:
     """Every standing but `active` has an error of its own, which carries the key id for the log."""
     found = rejection_of(a_record(**facts), environment="live", now=NOON)
 

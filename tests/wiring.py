@@ -24,10 +24,15 @@ class CountedUsage:
 
     def __init__(self) -> None:
         self.counted: list[tuple[str, Seconds]] = []
+        self.refused: list[tuple[str, str]] = []
 
     def count(self, key_id: str, now: Seconds) -> None:
         """Note one accepted request."""
         self.counted.append((key_id, now))
+
+    def refuse(self, key_id: str, reason: str) -> None:
+        """Note one refused request."""
+        self.refused.append((key_id, reason))
 
 
 class NotedRehashes:
@@ -92,7 +97,7 @@ class Wired:
             rehash=self.rehashes,
         )
         self.issuer = Issuer(
-            self.store,
+            self.store,  # type: ignore[arg-type] # it passes everything on
             self.hasher,
             generator=self.format,
             invalidation=self.invalidation,

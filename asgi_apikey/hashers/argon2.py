@@ -173,14 +173,14 @@ class Argon2Hasher:
         newest = self._ring.newest if self._ring else None
         return stored is None or stored.pepper_id != newest or stored.profile != self._profile
 
-    async def hash(self, presented: bytes) -> str:
-        """Return a new digest, salted; in the proven lane, since nobody unknown can ask for one.
+    async def hash(self, presented: bytes, *, lane: Lane = Lane.PROVEN) -> str:
+        """Return a new digest, salted; in the proven lane unless it can wait, since nobody unknown can ask for one.
 
         Raises:
-            Overloaded: Every place of that lane is taken, or the system gave no memory; nothing was hashed.
+            Overloaded: Every place of the lane is taken, or the system gave no memory; nothing was hashed.
         """
         secret = self._input(presented, self._ring.newest if self._ring else None)
-        return self._named(await self._pool.run(partial(self._made, secret), lane=Lane.PROVEN))
+        return self._named(await self._pool.run(partial(self._made, secret), lane=lane))
 
     async def verify(self, presented: bytes, digest: str, *, lane: Lane) -> bool:
         """Compare in constant time, with the parameters and the pepper that the digest names.

@@ -87,14 +87,14 @@ class BcryptHasher:
         newest = self._ring.newest if self._ring else None
         return stored is None or stored[1] != newest or int(stored[3]) != self._cost
 
-    async def hash(self, presented: bytes) -> str:
-        """Return a new digest, salted; in the proven lane, since nobody unknown can ask for one.
+    async def hash(self, presented: bytes, *, lane: Lane = Lane.PROVEN) -> str:
+        """Return a new digest, salted; in the proven lane unless it can wait, since nobody unknown can ask for one.
 
         Raises:
-            Overloaded: Every place of that lane is taken; nothing was hashed.
+            Overloaded: Every place of the lane is taken; nothing was hashed.
         """
         secret = self._input(presented, self._ring.newest if self._ring else None)
-        made = await self._pool.run(lambda: bcrypt.hashpw(secret, bcrypt.gensalt(self._cost)), lane=Lane.PROVEN)
+        made = await self._pool.run(lambda: bcrypt.hashpw(secret, bcrypt.gensalt(self._cost)), lane=lane)
         return self._named(made.decode())
 
     async def verify(self, presented: bytes, digest: str, *, lane: Lane) -> bool:

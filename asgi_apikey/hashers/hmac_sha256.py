@@ -64,8 +64,8 @@ class HMACSHA256Hasher:
         keyed = tuple(self._digest(presented, pepper_id) for pepper_id in self._ring)
         return keyed + (self._plain.candidates(presented) if self._plain else ())
 
-    async def hash(self, presented: bytes) -> str:
-        """Return the digest under the newest pepper."""
+    async def hash(self, presented: bytes, *, lane: Lane = Lane.PROVEN) -> str:
+        """Return the digest under the newest pepper; the lane makes no difference."""
         return self._digest(presented, self._ring.newest)
 
     async def verify(self, presented: bytes, digest: str, *, lane: Lane) -> bool:
@@ -73,6 +73,9 @@ class HMACSHA256Hasher:
         if (pepper_id := self._pepper_id(digest)) is not None:
             return same(self._digest(presented, pepper_id), digest)
         return self._plain is not None and await self._plain.verify(presented, digest, lane=lane)
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to let go of."""
 
     def _pepper_id(self, digest: str) -> str | None:
         """Id of the pepper of the ring that a digest of this scheme names; None for all others."""
@@ -106,13 +109,16 @@ class SHA256Hasher:
         """The one digest this key could be stored under; for keys that carry no id."""
         return (plain_digest(hashlib.sha256(PLAIN_LABEL + presented).digest()),)
 
-    async def hash(self, presented: bytes) -> str:
-        """Return the digest."""
+    async def hash(self, presented: bytes, *, lane: Lane = Lane.PROVEN) -> str:
+        """Return the digest; the lane makes no difference."""
         return self.candidates(presented)[0]
 
     async def verify(self, presented: bytes, digest: str, *, lane: Lane) -> bool:
         """Compare in constant time; the lane makes no difference."""
         return self.accepts(digest) and same(self.candidates(presented)[0], digest)
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to let go of."""
 
 
 def keyed_digest(pepper_id: str, mac: bytes) -> str:

@@ -107,6 +107,11 @@ def checked_pepper(pepper: str | bytes, name: str) -> bytes:
     as_bytes = pepper.encode() if isinstance(pepper, str) else pepper
     if fault := weakness(as_bytes):
         raise ConfigurationError(f"{name} {fault}; `asgi-apikey pepper` prints a good one")
+    if isinstance(pepper, str) and len(pepper.split()) > 1:
+        raise ConfigurationError(
+            f"{name} has spaces in it, like a ring in one variable; "
+            "write pepper=value.split(), or APIKeys.from_env(), which does"
+        )
     return as_bytes
 
 

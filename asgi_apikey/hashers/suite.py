@@ -44,13 +44,13 @@ class HasherSuite:
         """Whether the current hasher would not have made it."""
         return not self._current.accepts(digest) or self._current.outdated(digest)
 
-    async def hash(self, presented: bytes) -> str:
+    async def hash(self, presented: bytes, *, lane: Lane = Lane.PROVEN) -> str:
         """Return a new digest by the current hasher.
 
         Raises:
-            Overloaded: A slow hasher's queue is full.
+            Overloaded: A slow hasher's queue for this lane is full.
         """
-        return await self._current.hash(presented)
+        return await self._current.hash(presented, lane=lane)
 
     async def verify(self, presented: bytes, digest: str, *, lane: Lane) -> bool:
         """Compare with the one hasher that accepts the digest; without one, the answer is no.
@@ -60,6 +60,11 @@ class HasherSuite:
         """
         member = self._member(digest)
         return member is not None and await member.verify(presented, digest, lane=lane)
+
+    def close(self) -> None:
+        """Close them all."""
+        for member in self._members:
+            member.close()
 
     def _member(self, digest: str) -> Hasher | None:
         return next((each for each in self._members if each.accepts(digest)), None)

@@ -36,6 +36,8 @@ def make(arguments: Sequence[str]) -> int:
 def curl(arguments: Sequence[str]) -> int:
     """Send one GET request and print the answer."""
     parser = argparse.ArgumentParser(prog="curl")
+    parser.add_argument("--retry", type=int)
+    parser.add_argument("--retry-connrefused", action="store_true")
     parser.add_argument("url")
     parser.add_argument("-i", "--include", action="store_true")
     parser.add_argument("-H", "--header", action="append", default=[])

@@ -11,6 +11,7 @@ import click
 import pytest
 
 from asgi_apikey.cli.application import application
+from asgi_apikey.cli.session import Session
 from tests.docs.pages import ROOT, Block, blocks, name_of, pages
 from tests.docs.stage import Stage
 
@@ -65,5 +66,5 @@ def test_every_command_line_is_spelled_right(place: str, call: str, monkeypatch:
     assert command is not None, f"{place}: there is no command {name!r}"
 
     # An argument that names a file need not be there.
-    given = ["README.md" if each in {"service.log", "FILE"} else each for each in arguments]
-    command.make_context(name, given).close()
+    given = ["README.md" if each in {"service.log", "FILE", "keys.toml", "keys.jsonl"} else each for each in arguments]
+    command.make_context(name, given, obj=Session({})).close()

@@ -15,12 +15,14 @@ import asgi_apikey
 from asgi_apikey import APIKeyMiddleware, APIKeys, IssuedKey, KeyRecord, Principal, Receipt, get_api_key
 from asgi_apikey.authenticator import Limits, Stats
 from asgi_apikey.issuer import Issuer
+from asgi_apikey.jwt import JWKS, Fault, JWTVerifier
 from asgi_apikey.models import NO_METADATA, UNSET
 from asgi_apikey.settings import PREFIX, Settings
 from tests.docs.pages import DOCS, code_words, prose, rows, section
 
 APIKEYS: Final = DOCS / "reference" / "apikeys.md"
 MIDDLEWARE: Final = DOCS / "reference" / "middleware.md"
+TOKENS: Final = DOCS / "reference" / "jwt.md"
 
 
 def table(page: Path, heading: str) -> dict[str, list[str]]:
@@ -58,8 +60,10 @@ def is_told(cell: str, default: object) -> bool:
         (APIKEYS, "issue", APIKeys.issue),
         (MIDDLEWARE, "Constructor", APIKeyMiddleware.__init__),
         (MIDDLEWARE, "get_api_key", get_api_key),
+        (TOKENS, "Constructor", JWTVerifier.__init__),
+        (TOKENS, "JWKS", JWKS.__init__),
     ],
-    ids=["APIKeys", "Limits", "issue", "APIKeyMiddleware", "get_api_key"],
+    ids=["APIKeys", "Limits", "issue", "APIKeyMiddleware", "get_api_key", "JWTVerifier", "JWKS"],
 )
 def test_every_option_has_a_row_with_its_default(page: Path, heading: str, function: Callable[..., object]) -> None:
     """And no row is about an option that does not exist."""
@@ -75,6 +79,11 @@ def test_every_option_says_its_unit_and_its_consequence(heading: str) -> None:
     for name, cells in table(APIKEYS, heading).items():
         assert len(cells) == 3, name
         assert all(cells), name
+
+
+def test_every_fault_of_a_token_is_explained() -> None:
+    """With its cause."""
+    assert list(table(TOKENS, "Faults")) == list(Fault)
 
 
 def test_every_verb_has_a_row_with_its_arguments() -> None:
@@ -102,7 +111,7 @@ def test_every_setting_has_its_variable() -> None:
 
     assert set(becomes.values()) == {each.name for each in dataclasses.fields(Settings)}
     for name in told:
-        value = {"CACHE_TTL": "1", "SINGLE_PROCESS": "1"}.get(name.removeprefix(PREFIX), "x")
+        value = {"CACHE_TTL": "1", "SINGLE_PROCESS": "1", "CONSISTENCY": "strict"}.get(name.removeprefix(PREFIX), "x")
         assert Settings.from_env({name: value}) != Settings(), name
 
 

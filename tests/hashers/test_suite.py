@@ -26,11 +26,16 @@ class Recording:
         self.accepts = hasher.accepts
         self.outdated = hasher.outdated
         self.hash = hasher.hash
+        self.closed = 0
 
     async def verify(self, presented: bytes, digest: str, *, lane: Lane) -> bool:
         """Note the digest, then verify."""
         self.verified.append(digest)
         return await self._hasher.verify(presented, digest, lane=lane)
+
+    def close(self) -> None:
+        """Note it."""
+        self.closed += 1
 
 
 class TestSuite(HasherContract):
@@ -107,3 +112,11 @@ def test_two_hashers_for_one_digest_are_refused(members: tuple[Hasher, ...]) -> 
     """Which of them decides must not depend on their order."""
     with pytest.raises(ConfigurationError, match="two hashers"):
         HasherSuite(*members)
+
+
+def test_closing_closes_them_all() -> None:
+    """Retired hashers have threads too."""
+    members = [Recording(HMACSHA256Hasher(PEPPER)), Recording(Argon2Hasher(profile=CHEAP)), Recording(SHA256Hasher())]
+    HasherSuite(*members).close()
+
+    assert [each.closed for each in members] == [1, 1, 1]

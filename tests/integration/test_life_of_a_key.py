@@ -20,16 +20,14 @@ Hosts = dict[str, Host]
 
 
 def test_a_revoked_key_ends_everywhere(hosts: Hosts, desk: Desk) -> None:
-    """A revoke is not called confirmed where other processes serve; within its bound all of them refuse for good."""
+    """When the receipt is confirmed, no serving process answers the next request with anything but a refusal."""
     issued = desk.run(desk.keys.issue(owner="acme"))
     assert statuses(hosts, issued.key) == {200}
 
     receipt = desk.run(desk.keys.revoke(issued.record.key_id, by="ops", reason="leaked"))
-    revoked_at = time.time()
 
-    assert not receipt.confirmed
-    for host in hosts.values():
-        wait_for_end(host, issued.key, not_later_than=revoked_at + receipt.max_staleness)
+    assert receipt.confirmed
+    assert receipt.workers >= len(hosts)
     assert statuses(hosts, issued.key) == {401}
 
 

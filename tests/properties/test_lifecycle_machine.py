@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -23,8 +25,8 @@ from hypothesis.stateful import (
 
 from asgi_apikey.apikeys import APIKeys
 from asgi_apikey.authenticator import Limits
-from asgi_apikey.errors import InvalidKey, InvalidRequest, KeyNotFound
-from asgi_apikey.models import IssuedKey, Principal
+from asgi_apikey.errors import InvalidKey, InvalidRequest, KeyLimitReached, KeyNotFound
+from asgi_apikey.models import DAY, IssuedKey, Principal
 from asgi_apikey.repositories.memory import MemoryRepository
 from tests.fakes import FakeClock, Watched
 from tests.wiring import PEPPER, forged
@@ -32,7 +34,8 @@ from tests.wiring import PEPPER, forged
 # All binary fractions: what the model adds up is exactly what the clock shows.
 MOMENTS = st.sampled_from([0.25, 0.5, 1.0, 4.75, 5.0, 30.0, 54.0, 60.0, 600.0])
 SCOPES = st.frozensets(st.sampled_from(["read", "write"]))
-GRACES = st.sampled_from([0.0, 0.25, 5.0, 60.0, 1_000_000.0])
+GRACES = st.none() | st.sampled_from([0.0, 0.25, 5.0, 60.0, 1_000_000.0])
+TAGS = st.sampled_from(["a", "b"])
 
 Outcome = Principal | InvalidKey
 
@@ -48,7 +51,10 @@ class Key:
     not_before: float | None = None
     expires_at: float | None = None
     disabled: bool = False
-    revoked: bool = False
+    revoked_at: float | None = None
+    lineage: str = ""
+    replaces: str | None = None
+    tag: str = ""
     deleted: bool = False
     uses: int = 0
 
@@ -56,7 +62,7 @@ class Key:
         """Why the key is rejected now, or "accepted"."""
         if self.deleted:
             return "UnknownKey"
-        if self.revoked:
+        if self.revoked_at is not None:
             return "RevokedKey"
         if self.expires_at is not None and now >= self.expires_at:
             return "ExpiredKey"
@@ -104,32 +110,49 @@ class Life(RuleBasedStateMachine):
 
     # ---- issuing and changing ----
 
-    @rule(target=keys, scopes=SCOPES, starts_in=st.none() | MOMENTS, lives=st.none() | MOMENTS)
-    def issue(self, scopes: frozenset[str], starts_in: float | None, lives: float | None) -> Key:
+    @rule(target=keys, scopes=SCOPES, starts_in=st.none() | MOMENTS, lives=st.none() | MOMENTS, tag=TAGS)
+    def issue(self, scopes: frozenset[str], starts_in: float | None, lives: float | None, tag: str = "a") -> Key:
         """A new key, perhaps with a start and an end."""
         now = self.clock.wall()
         starts_at = None if starts_in is None else now + starts_in
         ends_at = None if lives is None else now + lives + (starts_in or 0.0)
-        issued = self.runner.run(self.here.issue(owner="acme", scopes=scopes, not_before=starts_at, expires_at=ends_at))
-        return self.learn(issued, Key(issued.key, issued.record.key_id, now, scopes, starts_at, ends_at))
+        issued = self.runner.run(
+            self.here.issue(owner="acme", scopes=scopes, not_before=starts_at, expires_at=ends_at, tags={tag})
+        )
+        key_id = issued.record.key_id
+        return self.learn(issued, Key(issued.key, key_id, now, scopes, starts_at, ends_at, lineage=key_id, tag=tag))
 
     @rule(target=keys, key=keys, grace=GRACES)
-    def rotate(self, key: Key, grace: float) -> Any:
-        """A successor with the same rights and the same lifetime, if the key is active."""
+    def rotate(self, key: Key, grace: float | None) -> Any:
+        """A successor with the same rights and lifetime, in place of an unused one; never a third live key."""
         now = self.clock.wall()
-        possible = key.standing(now) == "accepted"
+        others = self.alive_beside(key, now)
+        successors = [each for each in others if each.replaces == key.key_id]
+        if grace is None and successors and key.expires_at is not None:
+            end = key.expires_at
+        else:
+            end = min(math.inf if key.expires_at is None else key.expires_at, now + (DAY if grace is None else grace))
+        possible = (
+            key.standing(now) == "accepted"
+            and not any(each.uses for each in successors)
+            and (len(others) == len(successors) or end <= now)
+        )
+        lifetime = self.lifetime(key)
         rotated = self.change(key, lambda: self.here.rotate(key.key_id, grace=grace), possible=possible)
         if rotated is None:
             return multiple()
-        lifetime = None if key.expires_at is None else key.expires_at - key.created_at
-        key.expires_at = now + grace if key.expires_at is None else min(key.expires_at, now + grace)
-        ends_at = None if lifetime is None else now + lifetime
-        return self.learn(rotated, Key(rotated.key, rotated.record.key_id, now, key.scopes, expires_at=ends_at))
+        key.expires_at = end
+        for each in successors:
+            each.revoked_at = now
+        successor = Key(rotated.key, rotated.record.key_id, now, key.scopes, lineage=key.lineage, tag=key.tag)
+        successor.expires_at = None if lifetime is None else now + lifetime
+        successor.replaces = key.key_id
+        return self.learn(rotated, successor)
 
     @rule(key=keys, scopes=SCOPES)
     def amend_scopes(self, key: Key, scopes: frozenset[str]) -> None:
         """Other scopes, unless the key is revoked."""
-        if self.change(key, lambda: self.here.amend(key.key_id, scopes=scopes), possible=not key.revoked):
+        if self.change(key, lambda: self.here.amend(key.key_id, scopes=scopes), possible=key.revoked_at is None):
             key.scopes = scopes
 
     @rule(key=keys, ends_in=st.none() | st.just(0.0) | MOMENTS)
@@ -137,35 +160,62 @@ class Life(RuleBasedStateMachine):
         """Another end, which must lie in the future and after the start; or none."""
         now = self.clock.wall()
         end = None if ends_in is None else now + ends_in
-        possible = not key.revoked and (end is None or (end > now and (key.not_before is None or key.not_before < end)))
-        if self.change(key, lambda: self.here.amend(key.key_id, expires_at=end), possible=possible):
+        possible = key.revoked_at is None and (
+            end is None or (end > now and (key.not_before is None or key.not_before < end))
+        )
+        crowded = key.standing(now) == "ExpiredKey" and len(self.alive_beside(key, now)) >= 2
+        verb = partial(self.here.amend, key.key_id, expires_at=end)
+        if self.change(key, verb, possible=possible, crowded=crowded):
             key.expires_at = end
 
     @rule(key=keys, starts_in=st.none() | MOMENTS)
     def amend_start(self, key: Key, starts_in: float | None) -> None:
         """Another start, which must lie before the end; or none."""
         start = None if starts_in is None else self.clock.wall() + starts_in
-        possible = not key.revoked and (start is None or key.expires_at is None or start < key.expires_at)
+        possible = key.revoked_at is None and (start is None or key.expires_at is None or start < key.expires_at)
         if self.change(key, lambda: self.here.amend(key.key_id, not_before=start), possible=possible):
             key.not_before = start
 
     @rule(key=keys)
     def disable(self, key: Key) -> None:
         """Off, unless it is revoked."""
-        if self.change(key, lambda: self.here.disable(key.key_id), possible=not key.revoked):
+        if self.change(key, lambda: self.here.disable(key.key_id), possible=key.revoked_at is None):
             key.disabled = True
 
     @rule(key=keys)
     def enable(self, key: Key) -> None:
         """On, unless it is revoked."""
-        if self.change(key, lambda: self.here.enable(key.key_id), possible=not key.revoked):
+        if self.change(key, lambda: self.here.enable(key.key_id), possible=key.revoked_at is None):
             key.disabled = False
 
-    @rule(key=keys)
-    def revoke(self, key: Key) -> None:
-        """For good, as often as one likes."""
-        if self.change(key, lambda: self.here.revoke(key.key_id), possible=True):
-            key.revoked = True
+    @rule(key=keys, only=st.booleans())
+    def revoke(self, key: Key, only: bool) -> None:
+        """For good, as often as one likes; alone or with its lineage."""
+        if self.change(key, lambda: self.here.revoke(key.key_id, only=only), possible=True):
+            self.revoked([key] if only else [each for each in self.known if each.lineage == key.lineage])
+
+    @rule(tag=TAGS)
+    def revoke_by_tag(self, tag: str) -> None:
+        """Many at once, and the receipt counts them."""
+        hit = [each for each in self.known if each.tag == tag and not each.deleted and each.revoked_at is None]
+        receipt = self.runner.run(self.here.revoke_where(tags={tag}))
+
+        assert set(receipt.key_ids) == {each.key_id for each in hit}
+        self.revoked(hit)
+
+    @rule(dead_for=MOMENTS)
+    def prune(self, dead_for: float) -> None:
+        """What is dead for long is gone, and nothing else."""
+        then = self.clock.wall() - dead_for
+        dead = [
+            each
+            for each in self.known
+            if not each.deleted and any(end is not None and end <= then for end in (each.revoked_at, each.expires_at))
+        ]
+
+        assert self.runner.run(self.here.prune(dead_for=dead_for)) == len(dead)
+        for each in dead:
+            each.deleted = True
 
     @rule(key=consumes(keys))
     def delete(self, key: Key) -> None:
@@ -231,7 +281,8 @@ class Life(RuleBasedStateMachine):
         """The right id with another secret is nobody's key, whatever is remembered about the right one."""
         outcome = self.runner.run(self.outcome(self.here, forged(self.here.format, key.key_id)))
 
-        assert type(outcome).__name__ == "WrongSecret"
+        # A pruned key is still in the bundle, and its id is nobody's.
+        assert type(outcome).__name__ == ("UnknownKey" if key.deleted else "WrongSecret")
 
     @invariant()
     def memory_never_lets_in_what_the_model_does_not(self) -> None:
@@ -249,7 +300,29 @@ class Life(RuleBasedStateMachine):
         self.known.append(key)
         return key
 
-    def change(self, key: Key, verb: Callable[[], Awaitable[Any]], *, possible: bool) -> Any:
+    def lifetime(self, key: Key) -> float | None:
+        """What it was given; where it was rotated, what its newest successor that is still there was given."""
+        newer = [each for each in self.known if each.replaces == key.key_id and not each.deleted]
+        if newer:
+            return self.lifetime(max(newer, key=lambda each: (each.created_at, each.key_id)))
+        return None if key.expires_at is None else key.expires_at - key.created_at
+
+    def alive_beside(self, key: Key, now: float) -> list[Key]:
+        """The other keys of the lineage that are, or may again be, let in."""
+        dead = ("UnknownKey", "RevokedKey", "ExpiredKey")
+        return [
+            each
+            for each in self.known
+            if each.lineage == key.lineage and each is not key and each.standing(now) not in dead
+        ]
+
+    def revoked(self, keys: list[Key]) -> None:
+        """Revoke them in the model, those that are not."""
+        for each in keys:
+            if each.revoked_at is None:
+                each.revoked_at = self.clock.wall()
+
+    def change(self, key: Key, verb: Callable[[], Awaitable[Any]], *, possible: bool, crowded: bool = False) -> Any:
         """Change a key; None when that was refused, which must be when the model says that it is not possible."""
 
         async def run() -> Any:
@@ -257,9 +330,10 @@ class Life(RuleBasedStateMachine):
 
         try:
             result, refusal = self.runner.run(run()), None
-        except (InvalidRequest, KeyNotFound) as error:
+        except (InvalidRequest, KeyLimitReached, KeyNotFound) as error:
             result, refusal = None, type(error)
-        assert refusal is (KeyNotFound if key.deleted else None if possible else InvalidRequest)
+        accepted = KeyLimitReached if crowded else None
+        assert refusal is (KeyNotFound if key.deleted else accepted if possible else InvalidRequest)
         return result
 
     async def outcome(self, process: APIKeys, key: str) -> Outcome:
@@ -313,9 +387,9 @@ def test_the_model_can_tell_right_from_wrong() -> None:
     life.start()
     key = life.issue(frozenset(), None, None)
     life.present(key)
-    key.revoked = True
+    key.revoked_at = 0.0
 
     with pytest.raises(AssertionError):
         life.memory_never_lets_in_what_the_model_does_not()
-    key.revoked = False
+    key.revoked_at = None
     life.teardown()

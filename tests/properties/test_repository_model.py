@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from asgi_apikey.errors import APIKeyError
-from asgi_apikey.models import UNSET, KeyQuery, RecordPatch, Status, Usage
+from asgi_apikey.models import UNSET, At, Ceiling, KeyQuery, RecordPatch, Revocation, SortBy, Status, Usage
 from asgi_apikey.protocols import KeyRepository
 from asgi_apikey.repositories.memory import MemoryRepository
 from asgi_apikey.repositories.sql import SQLRepository
@@ -26,7 +26,8 @@ from tests.contracts.repository import NOW, a_record
 KEY_IDS = st.sampled_from(["a", "b", "c", "é", "a\0", ""])
 INSTANTS = st.sampled_from([NOW - 1, NOW, NOW + 1, NOW + 1 / 3, float("nan")])
 TEXT = st.sampled_from(["", "x", "☃", "a\0", "\ud800"])
-SCOPES = st.frozensets(st.sampled_from(["s", "t", "a b", ""]), max_size=2)
+SCOPES = st.frozensets(st.sampled_from(["s", "t", "t.u", "t.*", "*", "a b", ""]), max_size=2)
+LABELS = st.frozensets(st.sampled_from(["t", "t.u", "t.*", "*"]), max_size=3)
 METADATA = st.sampled_from([{}, {"a": [1, {"b": None}]}, {"x": float("nan")}])
 VERSIONS = st.integers(0, 6)
 
@@ -46,6 +47,11 @@ RECORDS = st.builds(
     not_before=st.none() | INSTANTS,
     expires_at=st.none() | INSTANTS,
     version=st.integers(1, 3),
+    name=TEXT,
+    lineage=st.sampled_from(["a", "b"]),
+    tags=LABELS,
+    last_used_at=st.none() | INSTANTS,
+    revoked_at=st.none() | INSTANTS,
 )
 PATCHES = st.builds(
     RecordPatch,
@@ -56,7 +62,46 @@ PATCHES = st.builds(
     disabled_at=or_unset(st.none() | INSTANTS),
     revoked_at=or_unset(INSTANTS),
     metadata=or_unset(METADATA),
+    tags=or_unset(LABELS),
 )
+FLAGS = st.none() | st.none() | st.booleans()
+BOUNDS = st.none() | st.none() | INSTANTS
+QUERIES = st.builds(
+    KeyQuery,
+    owner=st.none() | TEXT,
+    status=st.none() | st.sampled_from(Status),
+    lineage=st.none() | st.none() | TEXT,
+    name=st.none() | st.none() | TEXT,
+    name_contains=st.none() | st.none() | TEXT,
+    tags=st.just(frozenset()) | LABELS,
+    scopes=st.just(frozenset()) | LABELS,
+    any_scopes=st.just(frozenset()) | LABELS,
+    created_after=BOUNDS,
+    created_before=BOUNDS,
+    expires_after=BOUNDS,
+    expires_before=BOUNDS,
+    last_used_after=BOUNDS,
+    last_used_before=BOUNDS,
+    revoked=FLAGS,
+    endless=FLAGS,
+    never_used=FLAGS,
+    idle_for=st.none() | st.none() | st.sampled_from([0.0, 1.0, -1.0]),
+    sort=st.sampled_from(SortBy),
+    ascending=st.booleans(),
+    limit=st.integers(0, 4),
+)
+CEILINGS = st.lists(
+    st.builds(
+        Ceiling,
+        within=st.builds(KeyQuery, owner=st.none() | TEXT, lineage=st.none() | TEXT),
+        most=st.integers(0, 3),
+        now=st.just(NOW),
+        lineages=st.booleans(),
+    ),
+    max_size=2,
+)
+REVOCATIONS = st.builds(Revocation, INSTANTS, TEXT, TEXT)
+PLACES = st.builds(At, KEY_IDS, VERSIONS)
 
 
 class RepositoryPair(RuleBasedStateMachine):
@@ -66,8 +111,8 @@ class RepositoryPair(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
         self.runner = asyncio.Runner()
-        self.memory = MemoryRepository()
-        self.sqlite = SQLRepository(SQLiteDriver(self.folder / "keys.db"))
+        self.memory = MemoryRepository(cursor_key=b"one for both")
+        self.sqlite = SQLRepository(SQLiteDriver(self.folder / "keys.db"), cursor_key=b"one for both")
 
     @initialize()
     def begin(self) -> None:
@@ -93,10 +138,10 @@ class RepositoryPair(RuleBasedStateMachine):
         assert found == expected
         return found
 
-    @rule(record=RECORDS)
-    def add(self, record: Any) -> None:
+    @rule(record=RECORDS, ceilings=CEILINGS)
+    def add(self, record: Any, ceilings: list[Ceiling]) -> None:
         """Insert."""
-        self.both(lambda repository: repository.add(record))
+        self.both(lambda repository: repository.add(record, ceilings=ceilings))
 
     @rule(key_id=KEY_IDS, patch=PATCHES, version=VERSIONS)
     def update(self, key_id: str, patch: RecordPatch, version: int) -> None:
@@ -110,10 +155,31 @@ class RepositoryPair(RuleBasedStateMachine):
         if record is not None:
             self.both(lambda repository: repository.update(key_id, patch, version=record.version))
 
-    @rule(key_id=KEY_IDS, patch=PATCHES, successor=RECORDS, version=VERSIONS)
-    def replace(self, key_id: str, patch: RecordPatch, successor: Any, version: int) -> None:
+    @rule(
+        key_id=KEY_IDS, patch=PATCHES, successor=RECORDS, version=VERSIONS, ceilings=CEILINGS,
+        retired=st.just([]) | st.lists(PLACES, max_size=2, unique_by=lambda at: at.key_id), retirement=REVOCATIONS,
+    )  # fmt: skip
+    def replace(
+        self, key_id: str, patch: RecordPatch, successor: Any, version: int,
+        ceilings: list[Ceiling], retired: list[At], retirement: Revocation,
+    ) -> None:  # fmt: skip
         """Rotate."""
-        self.both(lambda repository: repository.replace(key_id, patch, successor, version=version))
+        self.both(
+            lambda repository: repository.replace(
+                key_id, patch, successor, version=version, ceilings=ceilings,
+                retired=[at for at in retired if at.key_id != key_id], retirement=retirement,
+            )
+        )  # fmt: skip
+
+    @rule(query=QUERIES, revocation=REVOCATIONS, guard=st.none() | PLACES)
+    def revoke_all(self, query: KeyQuery, revocation: Revocation, guard: At | None) -> None:
+        """Revoke many."""
+        self.both(lambda repository: repository.revoke_all(query, revocation, now=NOW, guard=guard))
+
+    @rule(dead_since=INSTANTS, limit=st.integers(0, 2))
+    def prune(self, dead_since: float, limit: int) -> None:
+        """Delete the dead."""
+        self.both(lambda repository: repository.prune(dead_since, limit=limit))
 
     @rule(key_id=KEY_IDS, version=VERSIONS)
     def delete(self, key_id: str, version: int) -> None:
@@ -137,15 +203,10 @@ class RepositoryPair(RuleBasedStateMachine):
         """Count."""
         self.both(lambda repository: repository.record_usage(batch))
 
-    @rule(
-        owner=st.none() | TEXT,
-        status=st.none() | st.sampled_from(Status),
-        limit=st.integers(0, 4),
-        now=INSTANTS.filter(lambda now: now == now),
-    )
-    def find(self, owner: str | None, status: Status | None, limit: int, now: float) -> None:
-        """Read all pages."""
-        query = KeyQuery(owner=owner, status=status, limit=limit)
+    @rule(query=QUERIES, now=INSTANTS.filter(lambda now: now == now))
+    def find(self, query: KeyQuery, now: float) -> None:
+        """Count, and read all pages."""
+        self.both(lambda repository: repository.count(query, now=now))
         while True:
             page: Any = self.both(partial(_find, query=query, now=now))
             if isinstance(page, tuple) or page.next_cursor is None:

@@ -1,6 +1,6 @@
 """The plugs, as Protocols: what a repository, hasher, cache or invalidation must do to be one.
 
-`asgi_apikey.testing` carries a contract suite for each; passing it is what makes an implementation one.
+`tests/contracts` has a suite for each kind; passing it is what makes an implementation one.
 Every method that may suspend is `async`; a `_nowait` twin never does.
 """
 

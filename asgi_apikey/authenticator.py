@@ -386,7 +386,9 @@ class Authenticator:
             raise
         except Undecidable as error:
             self.stats.undecided += 1
-            self._note(error)
+            if isinstance(error, StoreUnavailable):
+                # Not Overloaded: in a flood it would alternate with answers, and strangers would write our log.
+                self._note(error)
             raise
         except RateLimited:
             self.stats.undecided += 1
@@ -578,7 +580,7 @@ class Authenticator:
             )
 
     def _note(self, trouble: Undecidable | None) -> None:
-        """Log the first of a streak of requests that cannot be decided, and its end."""
+        """Log the first of a streak of requests for which the store did not answer, and its end."""
         if trouble is not None and not self._in_trouble:
             _log.warning("keys cannot be decided, requests are answered 503: %s", trouble)
         if trouble is None and self._in_trouble:

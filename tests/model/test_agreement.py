@@ -12,7 +12,7 @@ from asgi_apikey.invalidation.leases import CLOCK_RATE, LeaseTimes
 from asgi_apikey.invalidation.register import _BEAT, _DEAD, _VALID
 from tests.model import protocol
 from tests.model.exploration import explore
-from tests.model.protocol import LEASE, Call, Poll, Registration, State, World, warm
+from tests.model.protocol import LEASE, Poll, Registration, State, World, warm
 
 OTHER = ((1, "issue"), (2, "other"))
 
@@ -26,7 +26,7 @@ WORLDS = {
             worker=1,
             bus=1,
             poll=Poll("look", 0, 0, 1, 0, joined=1),
-            calls=(Call("read", late=False),),
+            verdict=True,
             agenda=("revoke",),
             polls=1,
             requests=1,

@@ -20,19 +20,13 @@ from asgi_apikey.repositories.driver import Transaction
 from asgi_apikey.repositories.migrations import Migration, migrations
 from asgi_apikey.repositories.postgres.meanings import ERRORS, is_lost, is_transient, translated
 from asgi_apikey.repositories.postgres.placeholders import Placeholders
-from asgi_apikey.repositories.postgres.schema import CHANGE_LOCK, SKIP_LOCKED, migrate, store_of
+from asgi_apikey.repositories.postgres.schema import LOCK_CHANGES, SKIP_LOCKED, migrate, store_of
 from asgi_apikey.repositories.postgres.session import Limits, Session
 from asgi_apikey.repositories.records import Row, Value
 
 T = TypeVar("T")
 
 _TRIES: Final = 3
-
-# `synchronous_commit = off` acknowledges commits that a crash may lose: here a revoked key would come back. Any other
-# setting is stricter than "on" or chosen for a standby, and stays.
-_LOCKED: Final = f"""SELECT pg_advisory_xact_lock({CHANGE_LOCK}), set_config('synchronous_commit',
-    CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END,
-    true)"""
 
 
 class _Pool(Protocol):
@@ -181,7 +175,7 @@ class _PostgresLoan:
         return await self._session.fetch(sql, args)
 
     async def change(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        return await self._transact(work, _LOCKED)
+        return await self._transact(work, LOCK_CHANGES)
 
     async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         return await self._transact(work, "")

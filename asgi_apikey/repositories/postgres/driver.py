@@ -16,7 +16,7 @@ from asgi_apikey.repositories.postgres.meanings import is_lost, is_read_only, is
 from asgi_apikey.repositories.postgres.opener import Opener
 from asgi_apikey.repositories.postgres.operation import Operation, Operations
 from asgi_apikey.repositories.postgres.pool import Pool
-from asgi_apikey.repositories.postgres.schema import CHANGE_LOCK, SKIP_LOCKED
+from asgi_apikey.repositories.postgres.schema import LOCK_CHANGES, SKIP_LOCKED
 from asgi_apikey.repositories.postgres.session import Session
 from asgi_apikey.repositories.records import Row, Value
 
@@ -29,12 +29,6 @@ revocation, and writers who wait for a lock cannot take the connections of reade
 _TRIES: Final = 3
 _LONGEST_DEADLINE: Final[Seconds] = 3_600.0  # in milliseconds it must fit into 31 bits
 _LONGEST_IDLE: Final[Seconds] = 120.0  # below the shortest common limit of firewalls and balancers, 240 s
-
-# `synchronous_commit = off` acknowledges commits that a crash may lose: here a revoked key would come back. Any other
-# setting is stricter than "on" or chosen for a standby, and stays.
-_LOCKED: Final = f"""SELECT pg_advisory_xact_lock({CHANGE_LOCK}), set_config('synchronous_commit',
-    CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END,
-    true)"""
 
 
 class _Place:
@@ -168,7 +162,7 @@ class PostgresDriver:
             StoreUnavailable: Not committed; or, with `outcome_unknown`, perhaps committed.
         """
         place = self._places.here()
-        return await self._write(place, place.changing, work, _LOCKED)
+        return await self._write(place, place.changing, work, LOCK_CHANGES)
 
     async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run `work` like `change`, but without the change lock.

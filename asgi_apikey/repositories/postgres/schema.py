@@ -18,6 +18,12 @@ CHANGE_LOCK: Final = 2_052_275_969_952_089_470
 of; this one is the start of SHA-256("asgi-apikey"), with the sign bit off. It must never change: processes of two
 versions that lock different numbers do not exclude each other."""
 
+# `synchronous_commit = off` acknowledges commits that a crash may lose: here a revoked key would come back. Any other
+# setting is stricter than "on" or chosen for a standby, and stays.
+LOCK_CHANGES: Final = f"""SELECT pg_advisory_xact_lock({CHANGE_LOCK}), set_config('synchronous_commit',
+    CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END,
+    true)"""
+
 SKIP_LOCKED: Final = " FOR NO KEY UPDATE SKIP LOCKED"
 """As an UPDATE locks a row, but passing over what others have locked; no foreign key leads to ours."""
 

@@ -151,6 +151,7 @@ class APIKeys:
         clock: Clock | None = None,
     ) -> None:
         environment = _environment(environment)
+        _check_flags(single_process=single_process, share_records=share_records)
         if consistency not in get_args(Consistency):
             raise ConfigurationError(f"consistency={consistency!r} is not one of {', '.join(get_args(Consistency))}")
         self.repository = _repository(url, repository)
@@ -554,6 +555,13 @@ def _limit(most: int | None) -> int | None:
     if most is not None and (isinstance(most, bool) or most < 1):
         raise ConfigurationError("max_keys_per_owner must be at least 1, or None for any number")
     return most
+
+
+def _check_flags(**flags: object) -> None:
+    """Refuse `single_process="false"`, which is true, and would confirm revokes that nobody else has heard of."""
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise ConfigurationError(f"{name}={value!r} must be True or False")
 
 
 def _environment(value: str) -> str:

@@ -543,6 +543,14 @@ async def test_the_environment_is_read_as_the_command_line_reads_it(monkeypatch:
         APIKeys("memory:", pepper=f"{PEPPER} {LATER_PEPPER}")
 
 
+@pytest.mark.parametrize("name", ["single_process", "share_records"])
+@pytest.mark.parametrize("value", ["false", "", 0, None])
+def test_a_flag_is_true_or_false(name: str, value: object) -> None:
+    """A text from a configuration file that says "false" is true to Python, and would confirm revokes."""
+    with pytest.raises(ConfigurationError, match=f"{name}=.* must be True or False"):
+        APIKeys("memory:", pepper=PEPPER, **{name: value})  # type: ignore[arg-type]
+
+
 async def test_a_store_that_cannot_be_used_stops_the_start() -> None:
     """What waiting will not mend is raised."""
     store = Watched(MemoryRepository())

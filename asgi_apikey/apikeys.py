@@ -260,7 +260,6 @@ class APIKeys:
         )
         self.export_lines = transfer.export
         self.import_lines = transfer.load
-        self.stats: Stats = self._authenticator.stats
         # The verbs are the services' own methods, not copies of their signatures; and the middleware
         # calls the first one on every request, so it must not go through another Python function.
         self.authenticate_nowait = self._authenticator.authenticate_nowait
@@ -275,6 +274,11 @@ class APIKeys:
         self.revoke = self._issuer.revoke
         self.delete = self._issuer.delete
         self.prune = self._issuer.prune
+
+    @property
+    def stats(self) -> Stats:
+        """What became of the requests since the start of the process."""
+        return self._authenticator.stats
 
     @classmethod
     def from_env(cls) -> APIKeys:

@@ -9,12 +9,10 @@ from __future__ import annotations
 import logging
 import math
 import random
-import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from hashlib import blake2b
 from typing import Protocol, TypeAlias
 
 from asgi_apikey.errors import (
@@ -34,8 +32,9 @@ from asgi_apikey.errors import (
 from asgi_apikey.failures import Allowance, FailureBudget
 from asgi_apikey.keyformat import MAX_LENGTH
 from asgi_apikey.lanes import BoundedLane
-from asgi_apikey.models import Account, Change, KeyRecord, Lane, Metadata, Principal, Seconds, Verdict
+from asgi_apikey.models import Account, Change, KeyRecord, Lane, Metadata, Principal, Seconds, Tally, Verdict
 from asgi_apikey.protocols import Clock, Hasher, Invalidation, KeyReader, VerdictCache
+from asgi_apikey.recall import recalling
 from asgi_apikey.singleflight import SingleFlight
 from asgi_apikey.tracebacks import described
 from asgi_apikey.verification import next_turn, principal_of, rejection_of
@@ -81,8 +80,12 @@ class KeyParser(Protocol):
 class UsageCounter(Protocol):
     """Who is told about accepted and refused requests."""
 
-    def count(self, key_id: str, now: Seconds) -> None:
-        """Count one accepted request; must not suspend."""
+    def count(self, tally: Tally, now: Seconds) -> None:
+        """Count one accepted request in a tally, and open it for more; must not suspend."""
+        ...
+
+    def counted(self) -> int:
+        """Return how many accepted requests were counted, since the start of the process."""
         ...
 
     def refuse(self, key_id: str, reason: str) -> None:
@@ -220,7 +223,7 @@ class Stats:
     """Counters since the start of the process; metrics pull them.
 
     Attributes:
-        hits: Requests accepted from memory.
+        hits: Requests accepted from memory, as of when this was asked for.
         reads: Records asked of the repository.
         accepted: Keys verified against their record.
         rejected: Keys rejected, remembered rejections included.
@@ -232,7 +235,6 @@ class Stats:
     accepted: int = 0
     rejected: int = 0
     undecided: int = 0
-
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
@@ -309,55 +311,20 @@ class Authenticator:
         # the true holder, whom nothing tells from them yet, is served in turn.
         self._penalty = BoundedLane(2, 256, patience=limits.patience, per_key=64)
         self._failures = FailureBudget(address=limits.address, pair=limits.pair)
-        self.stats = Stats()
+        self._stats = Stats()
         self._in_trouble = False
         self._faults: set[str] = set()
         self._warned_of_unreadable = False
-        # Bound once: each saves an attribute look-up and a descriptor call per request.
-        self._keyed = blake2b(digest_size=32, key=secrets.token_bytes(32))
-        self._recall = cache.recall
         self._usage = usage
-        self._count = usage.count
         self._monotonic = clock.monotonic
         self._wall = clock.wall
+        self.authenticate_nowait, self.fingerprint = recalling(cache, invalidation, count=usage.count, clock=clock)
 
-    def fingerprint(self, presented: bytes) -> bytes:
-        """Return the cache key of a presented key: BLAKE2b (RFC 7693) under a key of this process, 32 bytes."""
-        keyed = self._keyed.copy()
-        keyed.update(presented)
-        return keyed.digest()
-
-    def authenticate_nowait(self, presented: bytes) -> Principal | None:
-        """Return the principal if it can be told from memory, else None: ask `authenticate`.
-
-        Acceptance is the instant of the last comparison below; nothing may be awaited after it.
-        """
-        if len(presented) > MAX_LENGTH:
-            return None
-        # `fingerprint`, written out: the call would cost a tenth of this function.
-        keyed = self._keyed.copy()
-        keyed.update(presented)
-        try:
-            verdict = self._recall(keyed.digest())
-        except KeyError:
-            return None
-        now = self._monotonic()
-        invalidation = self._invalidation
-        if now >= invalidation.refresh_at:
-            # One comparison covers both: a lease is refreshed before it ends.
-            if now >= invalidation.fresh_until:
-                return None
-            invalidation.refresh()
-        if (
-            now >= verdict.deadline
-            or invalidation.counter[0] != invalidation.seen
-            or (verdict.ends_at is not None and self._wall() >= verdict.ends_at)
-        ):
-            return None
-        principal = verdict.principal
-        self._count(principal.key_id, now)
-        self.stats.hits += 1
-        return principal
+    @property
+    def stats(self) -> Stats:
+        """The counters. Hits are worked out here: counted on the way, they would cost every request a fiftieth."""
+        self._stats.hits = self._usage.counted() - self._stats.accepted
+        return self._stats
 
     async def authenticate(self, presented: bytes, *, client: str | None = None) -> Principal:
         """Return the principal that this key speaks for.
@@ -382,16 +349,16 @@ class Authenticator:
         try:
             return await self._authenticate(presented, client, arrived)
         except InvalidKey:
-            self.stats.rejected += 1
+            self._stats.rejected += 1
             raise
         except Undecidable as error:
-            self.stats.undecided += 1
+            self._stats.undecided += 1
             if isinstance(error, StoreUnavailable):
                 # Not Overloaded: in a flood it would alternate with answers, and strangers would write our log.
                 self._note(error)
             raise
         except RateLimited:
-            self.stats.undecided += 1
+            self._stats.undecided += 1
             raise
 
     def forget(self, key_id: str) -> None:
@@ -461,8 +428,8 @@ class Authenticator:
         if isinstance(found, Verdict | InvalidKey):
             self._note(None)
         if isinstance(found, Verdict):
-            self.stats.accepted += 1
-            self._count(found.principal.key_id, self._monotonic())
+            self._stats.accepted += 1
+            self._usage.count(found.tally, self._monotonic())
             return found.principal
         if isinstance(found, InvalidKey):
             self._refused(found)
@@ -529,7 +496,8 @@ class Authenticator:
         if self._accounts is not None:
             account = await self._accounts.of(record.owner, record.tenant)
             deadline, facts = min(deadline, account.deadline), account.facts
-        verdict = Verdict(_principal(record, facts), record.version, deadline, next_turn(record, now))
+        ends_at = next_turn(record, now)
+        verdict = Verdict(_principal(record, facts), record.version, deadline, ends_at, Tally(record.key_id))
         self._cache.put(fingerprint, verdict, mark)
         if self._hasher.outdated(record.digest):
             self._rehash(record, presented)
@@ -539,9 +507,9 @@ class Authenticator:
         """Return the record, and how many seconds ago it was read."""
         if self._records is not None:
             found = await self._records.read(key_id, settled=lambda each: self._cache.settled(key_id, each, mark))
-            self.stats.reads += found.age == 0.0
+            self._stats.reads += found.age == 0.0
             return found.record, found.age
-        self.stats.reads += 1
+        self._stats.reads += 1
         return await self._reader.get(key_id), 0.0
 
     async def _matches(self, presented: bytes, record: KeyRecord, proof: str | None) -> bool:

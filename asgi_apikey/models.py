@@ -7,6 +7,7 @@ seconds) or `Seconds`; they become RFC 3339 text only at HTTP and at the command
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Final, Literal, Protocol, TypeAlias, TypedDict
@@ -201,6 +202,23 @@ class Account:
     deadline: Seconds
 
 
+@dataclass(slots=True, eq=False)
+class Tally:
+    """What a key was used for since its uses were last written: the one thing a request changes.
+
+    Attributes:
+        key_id: The key.
+        uses: Accepted requests; a float, which the interpreter adds without allocating a new kind.
+        last: On the monotonic clock; the latest of them.
+        open_until: On the monotonic clock; past it, whoever keeps the tallies must be told of the next use.
+    """
+
+    key_id: str
+    uses: float = 0.0
+    last: Seconds = 0.0
+    open_until: Seconds = -math.inf
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The cached outcome of accepting a presented key.
@@ -210,12 +228,14 @@ class Verdict:
         deadline: On the monotonic clock; not used from then on, whatever else happens.
         ends_at: On the wall clock: when the key itself ends, or None. Looked at separately,
             because the wall clock may be set forward while the verdict is cached.
+        tally: Where its uses are counted.
     """
 
     principal: Principal
     version: int
     deadline: Seconds
     ends_at: Instant | None
+    tally: Tally
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -369,6 +369,10 @@ class VerdictCache(Protocol):
         """
         ...
 
+    def touch(self, key_id: str) -> None:
+        """Note that a verdict is in use, so that others are evicted first: told now and then, not for every use."""
+        ...
+
     def put(self, fingerprint: bytes, verdict: Verdict, mark: int) -> None:
         """Remember a verdict, unless it is no longer settled."""
         ...

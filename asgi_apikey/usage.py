@@ -12,7 +12,7 @@ from functools import partial
 import anyio
 
 from asgi_apikey.errors import ConfigurationError, StoreUnavailable, Undecidable
-from asgi_apikey.models import HOUR, Seconds, Usage
+from asgi_apikey.models import HOUR, Seconds, Tally, Usage
 from asgi_apikey.protocols import Clock, UsageSink
 
 _log = logging.getLogger("asgi_apikey")
@@ -77,7 +77,8 @@ class UsageRecorder:
         self._resolution = resolution
         self._prune = prune
         self._pruned_at = -math.inf
-        self._counts: dict[str, list[float]] = {}
+        # Who is not in here has nothing to tell, and is closed.
+        self._counts: dict[str, Tally] = {}
         self._refusals: dict[str, Counter[str]] = {}
         # What could not be written within its hour: it must not be counted in another one.
         self._overdue: dict[tuple[str, int], Usage] = {}
@@ -87,17 +88,25 @@ class UsageRecorder:
         self._closing = anyio.Event()
         # How many are closing us now. Not a flag: of two at a time, the first to be done must not start timers again.
         self._closers = 0
+        # Of accepted requests, those that no tally holds any more.
+        self._gone = 0
         self.dropped = 0
 
-    def count(self, key_id: str, now: Seconds) -> None:
-        """Count one accepted request at `now` on the monotonic clock. On the hot path: two stores in a list."""
-        entry = self._counts.get(key_id)
-        # The alarm is looked at for known keys too: a process that serves one key only would never see a new one.
-        if entry is None or now > self._alarm:
-            self._begin(key_id, now)
-        else:
-            entry[0] += 1.0
-            entry[1] = now
+    def count(self, tally: Tally, now: Seconds) -> None:
+        """Count one accepted request at `now` on the monotonic clock.
+
+        While a tally is open, whoever holds it may count in it without calling this: one more use, the latest now.
+        """
+        self._add(tally, 1.0, now)
+        if now > self._alarm:
+            self._start_timer(now)
+        if tally.uses:
+            # Not for ever: a process that serves one key only would never notice that its timer has died.
+            tally.open_until = self._alarm
+
+    def counted(self) -> int:
+        """Return how many accepted requests were counted since the start, dropped ones too; looks at every tally."""
+        return self._gone + int(sum(tally.uses for tally in self._counts.values()))
 
     def refuse(self, key_id: str, reason: str) -> None:
         """Count one refused request of a key that exists. Never on the hot path."""
@@ -179,9 +188,11 @@ class UsageRecorder:
         now = self._clock.wall()
         offset = now - self._clock.monotonic()
         waiting = [*overdue.values()]
-        for key_id, (uses, last) in counts.items():
+        for key_id, tally in counts.items():
             refused = tuple(refusals.pop(key_id, {}).items())
-            waiting.append(Usage(key_id, int(uses), offset + last, refused))
+            waiting.append(Usage(key_id, int(tally.uses), offset + tally.last, refused))
+            self._gone += int(tally.uses)
+            _close(tally)
         waiting += [Usage(key_id, 0, now, tuple(refused.items())) for key_id, refused in refusals.items()]
         return waiting
 
@@ -195,11 +206,6 @@ class UsageRecorder:
             await self._prune()
         except Undecidable as error:
             _log.warning("old usage could not be removed yet: %s", error)
-
-    def _begin(self, key_id: str, now: Seconds) -> None:
-        self._add(key_id, 1.0, now)
-        if now > self._alarm:
-            self._start_timer(now)
 
     def _start_timer(self, now: Seconds) -> None:
         if self._closers:
@@ -235,7 +241,9 @@ class UsageRecorder:
                 self._put_off(usage)
                 continue
             if usage.uses:
-                self._add(usage.key_id, float(usage.uses), usage.last_used_at - offset)
+                tally = self._counts.get(usage.key_id) or Tally(usage.key_id)
+                self._gone -= usage.uses
+                self._add(tally, float(usage.uses), usage.last_used_at - offset)
             if usage.refusals:
                 self._refusals.setdefault(usage.key_id, Counter()).update(dict(usage.refusals))
 
@@ -250,15 +258,25 @@ class UsageRecorder:
             return
         self._overdue[place] = usage
 
-    def _add(self, key_id: str, uses: float, last: Seconds) -> None:
-        entry = self._counts.get(key_id)
-        if entry is not None:
-            entry[0] += uses
-            entry[1] = max(entry[1], last)
-        elif len(self._counts) + len(self._overdue) < self._max_keys:
-            self._counts[key_id] = [uses, last]
-        else:
+    def _add(self, tally: Tally, uses: float, last: Seconds) -> None:
+        """Count more uses in a tally, which takes the place of the key's earlier one; or drop them."""
+        earlier = self._counts.get(tally.key_id)
+        if earlier is None and len(self._counts) + len(self._overdue) >= self._max_keys:
+            self._gone += int(uses)
             self.dropped += int(uses)
+            return
+        if earlier is not None and earlier is not tally:
+            # The verdict that counted there has been replaced.
+            tally.uses, tally.last = earlier.uses, earlier.last
+            _close(earlier)
+        self._counts[tally.key_id] = tally
+        tally.uses += uses
+        tally.last = max(tally.last, last)
+
+
+def _close(tally: Tally) -> None:
+    """Empty a tally; its next use has to be told to the recorder."""
+    tally.uses, tally.open_until = 0.0, -math.inf
 
 
 def _left_undone(error: BaseException) -> bool:

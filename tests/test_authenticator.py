@@ -120,7 +120,7 @@ async def test_every_accepted_request_is_counted_once_and_no_other() -> None:
     await wired.outcome(wired.forged(issued))
     await wired.outcome(wired.unissued())
 
-    assert wired.usage.counted == [(issued.record.key_id, 1_000.0), (issued.record.key_id, 1_001.5)]
+    assert wired.usage.accepted == [(issued.record.key_id, 1_000.0), (issued.record.key_id, 1_001.5)]
 
 
 async def test_stats_count_each_request_in_one_place() -> None:
@@ -336,7 +336,7 @@ async def test_a_key_that_ends_between_standing_and_the_last_look_is_not_accepte
     clock.step = 1.0
 
     assert await wired.outcome(issued.key) == "ExpiredKey"
-    assert wired.usage.counted == []
+    assert wired.usage.accepted == []
 
 
 async def test_a_waiter_whose_turn_comes_after_the_end_of_the_key_is_refused() -> None:
@@ -355,7 +355,7 @@ async def test_a_waiter_whose_turn_comes_after_the_end_of_the_key_is_refused() -
     outcomes = await together(*[partial(wired.outcome, issued.key) for _ in range(3)])
 
     assert outcomes == ["ExpiredKey"] * 3
-    assert wired.usage.counted == []
+    assert wired.usage.accepted == []
     assert wired.authenticator.stats.accepted == 0
 
 
@@ -626,7 +626,7 @@ async def test_200_concurrent_requests_read_and_hash_once() -> None:
     assert [principal.owner for principal in principals if isinstance(principal, Principal)] == ["acme"] * 200
     assert wired.store.calls["get"] == wired.authenticator.stats.reads == 1
     assert len(wired.hasher.verified) == 1
-    assert len(wired.usage.counted) == wired.authenticator.stats.accepted == 200
+    assert len(wired.usage.accepted) == wired.authenticator.stats.accepted == 200
 
 
 async def test_200_concurrent_requests_with_a_bad_key_read_and_hash_once() -> None:
@@ -934,7 +934,7 @@ async def test_a_key_revoked_during_the_look_up_is_neither_accepted_nor_remember
     assert outcomes == ["RevokedKey"] * 3
     assert wired.remembered(issued.key) is None
     assert wired.authenticator.stats.accepted == 0
-    assert wired.usage.counted == []
+    assert wired.usage.accepted == []
 
 
 @pytest.mark.parametrize("stage", STAGES)

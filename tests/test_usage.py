@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from asgi_apikey.background import Background
 from asgi_apikey.errors import ConfigurationError, InvalidRequest, StoreUnavailable
-from asgi_apikey.models import Seconds, Usage
+from asgi_apikey.models import Seconds, Tally, Usage
 from asgi_apikey.usage import UsageRecorder
 from tests.fakes import NOON, FakeClock, Gate, until
 
@@ -95,6 +95,7 @@ class Kit:
 
     def __init__(self, *, interval: Seconds = NEVER, max_keys: int = 1_000) -> None:
         self.sink, self.clock, self.timers = Sink(), FakeClock(), Timers()
+        self.tallies: dict[str, Tally] = {}
         self.recorder = UsageRecorder(
             self.sink, self.clock, spawn=self.timers.spawn, interval=interval, max_keys=max_keys
         )
@@ -102,7 +103,7 @@ class Kit:
     def count(self, key_id: str = "k1", times: int = 1) -> None:
         """Count accepted requests now."""
         for _ in range(times):
-            self.recorder.count(key_id, self.clock.monotonic())
+            self.recorder.count(self.tallies.setdefault(key_id, Tally(key_id)), self.clock.monotonic())
 
     async def close(self) -> None:
         """As the facade does it."""
@@ -111,6 +112,54 @@ class Kit:
     async def drain(self) -> None:
         """Wait for the timer."""
         assert await self.timers.background.drain(10)
+
+
+@pytest.mark.anyio
+async def test_a_replaced_verdict_takes_over_what_was_counted() -> None:
+    """A key read anew is counted in another tally; the first one starts from nothing if it is still in use."""
+    kit = Kit()
+    first, second = Tally("k1"), Tally("k1")
+    for tally in (first, second, first):
+        kit.recorder.count(tally, kit.clock.monotonic())
+    await kit.recorder.flush()
+
+    assert kit.sink.uses == {"k1": 3}
+    assert (first.uses, second.uses) == (0.0, 0.0)
+    await kit.close()
+
+
+@pytest.mark.anyio
+async def test_an_open_tally_is_written_and_closed() -> None:
+    """Whoever holds it may add to it until the flush, and is told to report the next use after it."""
+    kit = Kit()
+    tally = Tally("k1")
+    kit.recorder.count(tally, kit.clock.monotonic())
+    opened = tally.open_until > kit.clock.monotonic()
+    tally.uses += 2.0
+    tally.last = kit.clock.monotonic()
+    await kit.recorder.flush()
+
+    assert opened
+    assert kit.sink.uses == {"k1": 3}
+    assert (tally.uses, tally.open_until) == (0.0, -math.inf)
+    await kit.close()
+
+
+@pytest.mark.anyio
+async def test_all_that_was_counted_is_told_before_and_after_a_flush() -> None:
+    """Written, waiting, handed back by the sink, or dropped for want of room: each request once."""
+    kit = Kit(max_keys=2)
+    for key_id in ("k1", "k1", "k2", "k3"):
+        kit.count(key_id)
+    before = kit.recorder.counted()
+    kit.sink.failure = StoreUnavailable()
+    await kit.recorder.flush()
+    unwritten = kit.recorder.counted()
+    kit.sink.failure = None
+    await kit.recorder.flush()
+
+    assert (before, unwritten, kit.recorder.counted(), kit.recorder.dropped) == (4, 4, 4, 1)
+    await kit.close()
 
 
 @pytest.mark.anyio

@@ -10,7 +10,7 @@ from asgi_apikey.hashers.hmac_sha256 import HMACSHA256Hasher
 from asgi_apikey.invalidation.local import LocalInvalidation
 from asgi_apikey.issuer import Issuer
 from asgi_apikey.keyformat import CHECKSUM_LENGTH, KeyFormat, crc32_checksum
-from asgi_apikey.models import IssuedKey, KeyRecord, KeyRequest, Principal, Seconds
+from asgi_apikey.models import IssuedKey, KeyRecord, KeyRequest, Principal, Seconds, Tally
 from asgi_apikey.protocols import Hasher
 from asgi_apikey.repositories.memory import MemoryRepository
 from tests.fakes import FakeClock, FakeInvalidation, Watched, WatchedHasher
@@ -23,12 +23,16 @@ class CountedUsage:
     """Remembers which keys were counted, and when."""
 
     def __init__(self) -> None:
-        self.counted: list[tuple[str, Seconds]] = []
+        self.accepted: list[tuple[str, Seconds]] = []
         self.refused: list[tuple[str, str]] = []
 
-    def count(self, key_id: str, now: Seconds) -> None:
-        """Note one accepted request."""
-        self.counted.append((key_id, now))
+    def count(self, tally: Tally, now: Seconds) -> None:
+        """Note one accepted request; the tally stays closed, so that there is no other way to count."""
+        self.accepted.append((tally.key_id, now))
+
+    def counted(self) -> int:
+        """Return how many were accepted."""
+        return len(self.accepted)
 
     def refuse(self, key_id: str, reason: str) -> None:
         """Note one refused request."""

@@ -19,6 +19,8 @@ from asgi_apikey.errors import MissingScope
 from asgi_apikey.models import Principal
 from asgi_apikey.policy import missing_scopes
 
+_BEARER = b"Bearer "
+
 
 class APIKeyMiddleware:
     """Guards an ASGI application with API keys, on HTTP and WebSockets.
@@ -99,16 +101,49 @@ class APIKeyMiddleware:
             Answers(realm=realm, bearer=bearer, api_key=self._extractor.other_places), on_refusal=on_refusal
         )
         # Bound once: each saves an attribute look-up and a descriptor call per request.
-        self._authenticate_nowait = keys.authenticate_nowait if jwt is None else self._known_key
+        self._recall = self._recall_bearer if bearer else keys.authenticate_nowait
         self._lifespan_states = keys.lifespan_states
         self._straight = b"" if strip else self._extractor.only_header
         self._straight_size = len(self._straight)
-        self._scheme = b"Bearer " if bearer else b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
+        """Serve one connection.
+
+        Written out is the straight line through `_look_closely` for almost every request, that with a remembered key in
+        the one header where keys are looked for: the same decisions, without the branches and the calls. Whatever is
+        not plain leaves `principal` None.
+        """
+        principal: Principal | None = None
         try:
-            principal = self._known(scope) if self._straight else None
+            if (
+                (wanted := self._straight)
+                and scope["type"] == "http"
+                and scope["method"] != "OPTIONS"
+                and ADMISSION not in scope
+                and (self._exempt is None or not self._exempt.matches(scope))
+            ):
+                scope["headers"] = headers = list(scope["headers"])
+                size = self._straight_size
+                presented: bytes | None = None
+                for name, value in headers:
+                    # The length first: `lower` on each name would cost as much as the rest of the scan.
+                    if len(name) == size and name.lower() == wanted:
+                        if presented is not None:
+                            presented = None
+                            break
+                        presented = value
+                # Blanks around it, which servers should have removed, only make this a miss.
+                if presented is not None and (principal := self._recall(presented)) is not None:
+                    if principal.restrictions is not None:
+                        check_restrictions(principal, scope)
+                    if self._scopes and not self._scopes <= principal.scopes:
+                        self._check_wildcards(principal)
+                    state, state_key = scope.get("state"), self._state_key
+                    if not isinstance(state, dict) or state_key in state or id(state) in self._lifespan_states:
+                        # The call for everybody would cost a twentieth of the whole.
+                        state = claimed_state(scope, state_key, self._lifespan_states)
+                    state[state_key] = principal
+                    scope[ADMISSION] = (self._keys, principal, headers, self._refusals)
         except Exception as error:
             # Denies the request: whatever went wrong before we knew the principal, nobody gets in.
             await self._refuse(error, scope, receive, send)
@@ -123,60 +158,24 @@ class APIKeyMiddleware:
             CURRENT.reset(token)
             scope[ADMISSION] = None
 
-    def _known(self, scope: Scope) -> Principal | None:
-        """Admit a request with a key we remember in the one header where keys are looked for, or return None.
-
-        The straight line through `_look_closely` for almost every request: same decisions, none of the branches.
+    def _check_wildcards(self, principal: Principal) -> None:
+        """Let a key pass whose scopes cover ours without naming them.
 
         Raises:
-            MissingScope: The key is good and lacks a scope.
-            NetworkNotAllowed: It is good, but not from here.
-            RouteNotAllowed: It is good, but not for this.
+            MissingScope: They do not.
         """
-        if (
-            scope["type"] != "http"
-            or scope["method"] == "OPTIONS"
-            or ADMISSION in scope
-            or (self._exempt is not None and self._exempt.matches(scope))
-        ):
-            return None
-        scope["headers"] = headers = list(scope["headers"])
-        wanted, size = self._straight, self._straight_size
-        presented: bytes | None = None
-        for name, value in headers:
-            # The length first: `lower` on each name would cost as much as the rest of the scan.
-            if len(name) == size and name.lower() == wanted:
-                if presented is not None:
-                    return None
-                presented = value
-        if presented is None:
-            return None
-        if self._scheme:
-            if not presented.startswith(self._scheme):
-                return None
-            presented = presented[len(self._scheme) :]
-        # Blanks around it, which servers should have removed, only make this a miss.
-        principal = self._authenticate_nowait(presented)
-        if principal is None:
-            return None
-        if principal.restrictions is not None:
-            check_restrictions(principal, scope)
-        if self._scopes and not self._scopes <= principal.scopes and missing_scopes(principal.scopes, self._scopes):
+        if missing_scopes(principal.scopes, self._scopes):
             raise MissingScope(self._scopes)
-        state = scope.get("state")
-        if not isinstance(state, dict) or self._state_key in state or id(state) in self._lifespan_states:
-            # The call for everybody would cost a twentieth of the whole.
-            state = claimed_state(scope, self._state_key, self._lifespan_states)
-        state[self._state_key] = principal
-        scope[ADMISSION] = (self._keys, principal, headers, self._refusals)
-        return principal
 
-    def _known_key(self, presented: bytes) -> Principal | None:
-        """The keys' `authenticate_nowait` beside tokens: what has a token's shape is none of theirs, remembered or not.
+    def _recall_bearer(self, authorization: bytes) -> Principal | None:
+        """The keys' `authenticate_nowait`, of a value that is plainly `Bearer` and a key.
 
-        Only where tokens are accepted: the call would cost everybody else a tenth of the short way.
+        What has a token's shape is none of theirs where tokens are accepted, remembered or not.
         """
-        return None if is_token(presented) else self._keys.authenticate_nowait(presented)
+        presented = authorization[len(_BEARER) :]
+        if not authorization.startswith(_BEARER) or (self._jwt is not None and is_token(presented)):
+            return None
+        return self._keys.authenticate_nowait(presented)
 
     async def _look_closely(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope.get("type") == "lifespan":

@@ -42,15 +42,16 @@ class LocalCache:
     def __init__(self, *, verdicts: int = 100_000, rejections: int = 10_000) -> None:
         if verdicts < 1 or rejections < 1:
             raise ConfigurationError("cache sizes must be at least 1; to do without a cache set cache_ttl to 1 second")
-        self._verdicts: LRUCache[bytes, Verdict] = LRUCache(verdicts)
+        self._verdicts: dict[bytes, Verdict] = {}
+        # Finds the verdict of a key id, and the one to evict.
+        self._fingerprints: LRUCache[str, bytes] = LRUCache(verdicts)
         self._rejections: LRUCache[bytes, tuple[InvalidKey, Seconds]] = LRUCache(rejections)
         self._proofs: LRUCache[bytes, str] = LRUCache(verdicts)
-        self._fingerprints: dict[str, bytes] = {}
         self._tombstones: dict[str, _Tombstone] = {}
         self._generation = 0
         self._flushed_at = 0
-        # The hot path calls this: the container's own method saves a Python call per request, and its `get`, which
-        # looks twice, costs twice as much.
+        # The hot path calls this: a dictionary's own method. Moving the entry up in an LRUCache at every request, and
+        # not in `touch` now and then, would cost four times as much.
         self.recall = self._verdicts.__getitem__
 
     def __len__(self) -> int:
@@ -75,16 +76,19 @@ class LocalCache:
         key_id = verdict.principal.key_id
         if not self.settled(key_id, verdict.version, mark):
             return
-        earlier = self._fingerprints.get(key_id)
-        if earlier is not None and earlier != fingerprint:
-            # One verdict per key: of two, the index would lose sight of one, and no invalidation would reach it.
-            self._verdicts.pop(earlier, None)
-        if fingerprint not in self._verdicts and len(self._verdicts) >= self._verdicts.maxsize:
-            # Evicted here and not by the container, so that the index by key id never outlives an entry.
-            _, evicted = self._verdicts.popitem()
-            self._fingerprints.pop(evicted.principal.key_id, None)
+        # One verdict per key: of two, the index would lose sight of one, and no invalidation would reach it.
+        self._drop(key_id)
+        if len(self._fingerprints) >= self._fingerprints.maxsize:
+            # Evicted here and not by the container, so that no verdict ever outlives its entry in the index.
+            _, fingerprint_of_oldest = self._fingerprints.popitem()
+            self._verdicts.pop(fingerprint_of_oldest, None)
         self._verdicts[fingerprint] = verdict
         self._fingerprints[key_id] = fingerprint
+
+    def touch(self, key_id: str) -> None:
+        """See `VerdictCache.touch`."""
+        # Reading moves an entry up.
+        self._fingerprints.get(key_id)
 
     def rejection(self, fingerprint: bytes, now: Seconds) -> InvalidKey | None:
         """See `VerdictCache.rejection`."""
@@ -125,9 +129,7 @@ class LocalCache:
         earlier = self._tombstones.get(change.key_id)
         min_version = change.version if earlier is None else max(change.version, earlier.min_version)
         self._tombstones[change.key_id] = _Tombstone(min_version, self._generation)
-        fingerprint = self._fingerprints.pop(change.key_id, None)
-        if fingerprint is not None:
-            self._verdicts.pop(fingerprint, None)
+        self._drop(change.key_id)
         self._rejections.clear()
 
     def clear(self) -> None:
@@ -138,3 +140,8 @@ class LocalCache:
         self._rejections.clear()
         self._fingerprints.clear()
         self._tombstones.clear()
+
+    def _drop(self, key_id: str) -> None:
+        fingerprint = self._fingerprints.pop(key_id, None)
+        if fingerprint is not None:
+            self._verdicts.pop(fingerprint, None)

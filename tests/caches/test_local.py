@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from cachetools import Cache
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -13,14 +12,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from asgi_apikey.caches import local
 from asgi_apikey.caches.local import LocalCache
 from asgi_apikey.errors import ConfigurationError, InvalidKey, UnknownKey, WrongSecret
-from asgi_apikey.models import Change, Principal, Verdict
+from asgi_apikey.models import Change, Principal, Tally, Verdict
 from asgi_apikey.protocols import VerdictCache
 from tests.records import recalled
 
 
 def a_verdict(key_id: str = "k1", version: int = 1) -> Verdict:
     """A verdict about a version of a key."""
-    return Verdict(Principal(key_id=key_id, owner="acme"), version, 100.0, None)
+    return Verdict(Principal(key_id=key_id, owner="acme"), version, 100.0, None, Tally(key_id))
 
 
 def change(key_id: str = "k1", version: int = 2) -> Change:
@@ -172,11 +171,11 @@ def test_wrong_keys_push_out_no_good_ones() -> None:
 
 
 def test_the_least_recently_used_verdict_makes_room() -> None:
-    """And its key can be remembered again, and invalidated, as if it had never been there."""
+    """The one not touched for longest; its key can be remembered and invalidated as if it had never been there."""
     cache = LocalCache(verdicts=2)
     for key_id in ("k1", "k2"):
         cache.put(key_id.encode(), a_verdict(key_id), cache.mark())
-    recalled(cache, b"k1")
+    cache.touch("k1")
     cache.put(b"k3", a_verdict("k3"), cache.mark())
     kept = [key for key in (b"k1", b"k2", b"k3") if recalled(cache, key)]
     cache.invalidate(change("k2"))
@@ -331,10 +330,10 @@ class CacheMachine(RuleBasedStateMachine):
         self.flushed_at = self.now
         self.now += 1
 
-    @rule(fingerprint=FINGERPRINTS)
-    def use(self, fingerprint: bytes) -> None:
-        """A request asks."""
-        recalled(self.cache, fingerprint)
+    @rule(key_id=KEYS)
+    def use(self, key_id: str) -> None:
+        """A request asks, for the first time in a while."""
+        self.cache.touch(key_id)
 
     @rule(fingerprint=FINGERPRINTS, digest=st.sampled_from(["d1", "d2"]))
     def prove(self, fingerprint: bytes, digest: str) -> None:
@@ -348,8 +347,7 @@ class CacheMachine(RuleBasedStateMachine):
         for fingerprint in [key_id.encode() + spelling for key_id in self.versions for spelling in (b"", b"'")]:
             key_id = fingerprint[:2].decode()
             if fingerprint in self.cache._verdicts:
-                # Looked at past the container's own method, which would count as a use.
-                verdict = Cache.__getitem__(self.cache._verdicts, fingerprint)
+                verdict = self.cache.recall(fingerprint)
                 assert verdict.principal.key_id == key_id
                 assert verdict.version == self.versions[key_id]
                 assert self.read_at[fingerprint] > max(self.changed_at[key_id], self.flushed_at)

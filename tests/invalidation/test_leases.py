@@ -15,7 +15,7 @@ from asgi_apikey.caches.local import LocalCache
 from asgi_apikey.errors import ConfigurationError, StoreUnavailable
 from asgi_apikey.invalidation.leases import CLOCK_RATE, LeasedInvalidation, LeaseTimes
 from asgi_apikey.invalidation.poll import NoBus
-from asgi_apikey.models import Acknowledgement, Change, Committed, Principal, Seconds, Verdict
+from asgi_apikey.models import Acknowledgement, Change, Committed, Principal, Seconds, Tally, Verdict
 from asgi_apikey.protocols import Bus, CatchUp
 from asgi_apikey.repositories.memory import MemoryRepository
 from tests.fakes import FakeClock, Watched, together, until
@@ -84,7 +84,7 @@ class Worker:
 
     def remember(self, key_id: str = "k1", mark: int | None = None) -> None:
         """Put a verdict about the key, as one that was read after `mark`."""
-        verdict = Verdict(Principal(key_id=key_id, owner="acme"), 1, math.inf, None)
+        verdict = Verdict(Principal(key_id=key_id, owner="acme"), 1, math.inf, None, Tally(key_id))
         self.cache.put(key_id.encode(), verdict, self.cache.mark() if mark is None else mark)
 
     def remembers(self, key_id: str = "k1") -> bool:

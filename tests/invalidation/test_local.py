@@ -8,7 +8,7 @@ import pytest
 
 from asgi_apikey.caches.local import LocalCache
 from asgi_apikey.invalidation.local import LocalInvalidation
-from asgi_apikey.models import Change, Committed, Principal, Receipt, Verdict
+from asgi_apikey.models import Change, Committed, Principal, Receipt, Tally, Verdict
 from asgi_apikey.protocols import Invalidation
 from tests.fakes import FakeClock
 from tests.records import a_record, recalled
@@ -25,7 +25,9 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 def remember(cache: LocalCache, key_id: str) -> None:
     """Put a verdict about the key."""
-    cache.put(key_id.encode(), Verdict(Principal(key_id=key_id, owner="acme"), 1, 100.0, None), cache.mark())
+    cache.put(
+        key_id.encode(), Verdict(Principal(key_id=key_id, owner="acme"), 1, 100.0, None, Tally(key_id)), cache.mark()
+    )
 
 
 async def test_a_process_alone_confirms_at_once() -> None:

@@ -1,7 +1,11 @@
-"""How PostgreSQL runs each of our statements: `python -m benchmarks.explain URL > benchmarks/plans/postgres.txt`.
+"""How each database runs each of our statements, written to `benchmarks/plans/`.
 
-URL names a database that may be filled: 20,000 keys are put into it. The committed file is compared by a test, so an
-index that is lost, or a statement that no longer fits its index, is seen in review and not in production.
+    python -m benchmarks.explain postgresql://…  > benchmarks/plans/postgres.txt
+    python -m benchmarks.explain sqlite          > benchmarks/plans/sqlite.txt
+
+The URL names a PostgreSQL database that may be filled: 20,000 keys are put into it. SQLite keeps no statistics by
+itself, so an empty store in memory gives the same plans as a full one. The committed files are compared by a test, so
+an index that is lost, or a statement that no longer fits its index, is seen in review and not in production.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sqlite3
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,13 +22,15 @@ from typing import Any
 import asyncpg  # type: ignore[import-untyped]  # it ships no types
 
 from asgi_apikey.models import KeyQuery, SortBy, Status
-from asgi_apikey.repositories import audit, feed, statements
+from asgi_apikey.repositories import archive, audit, feed, statements, usage
+from asgi_apikey.repositories.migrations import migrations
 from asgi_apikey.repositories.paging import Position
 from asgi_apikey.repositories.postgres import PostgresDriver
 from asgi_apikey.repositories.postgres.placeholders import Placeholders
 from asgi_apikey.repositories.search import wanted_of
 
 COMMITTED = Path(__file__).parent / "plans" / "postgres.txt"
+COMMITTED_SQLITE = COMMITTED.with_name("sqlite.txt")
 
 # The plan that does not look at the parameters: what a prepared statement comes to after five runs. Without the nodes
 # that need no index: which of them is cheaper differs from version to version, but whether an index serves does not,
@@ -32,6 +39,11 @@ SETTINGS = ("plan_cache_mode = force_generic_plan", "enable_seqscan = off", "ena
 
 # Written with an index of smallest values by some versions of PostgreSQL, and without by others.
 VARYING = re.compile(r"\(\w+ IS NOT NULL\)$")
+
+# Lists of parameters, as long as a chunk.
+LIST = re.compile(r"ARRAY\[[^]]*\]")
+
+SQLITE_STEP = re.compile(r"(?:SCAN|SEARCH|USE TEMP B-TREE) .*")
 
 # 200 owners with 100 keys each, of 20 tenants; as many keys of each status as of any other.
 FILL = """
@@ -53,9 +65,9 @@ SELECT kind, kind || n % 2000, 'key' || n FROM generate_series(1, 20000) n, unne
 
 def every_statement() -> Iterator[tuple[str, str]]:
     """The name and the text of each statement that the repository sends; of those that are composed, a sample."""
-    for module in (statements, feed, audit):
+    for module in (statements, feed, audit, usage, archive):
         for name, value in vars(module).items():
-            if name[0].isalpha() and name.isupper() and isinstance(value, str):
+            if name[0].isalpha() and name.isupper() and isinstance(value, str) and " " in value:
                 yield f"{module.__name__.rpartition('.')[2]}.{name}", value
     yield "update", statements.update(["name", "revoked_at"])
     queries: dict[str, KeyQuery] = {
@@ -76,6 +88,10 @@ def every_statement() -> Iterator[tuple[str, str]]:
         assert wanted is not None
         yield name, statements.find(query, wanted, start=None, limit=51)[0]
         yield f"{name}, next page", statements.find(query, wanted, start=Position(0, "k"), limit=51)[0]
+    part = wanted_of(KeyQuery(name_contains="n"), now=0.0)
+    assert part is not None
+    yield "named", statements.named("n")[0]
+    yield "find among few", statements.find(KeyQuery(), part, start=None, limit=51, among=["k"])[0]
 
 
 async def plans_of(url: str) -> str:
@@ -96,6 +112,25 @@ async def plans_of(url: str) -> str:
     return "\n".join(texts)
 
 
+def plans_of_sqlite() -> str:
+    """Return the plan of every statement: which index finds the rows, and what is sorted."""
+    connection = sqlite3.connect(":memory:")
+    try:
+        for step in migrations("sqlite"):
+            for statement in step.statements:
+                connection.execute(statement)
+        return "\n".join(_sqlite_plan_of(connection, name, sql) for name, sql in every_statement())
+    finally:
+        connection.close()
+
+
+def _sqlite_plan_of(connection: sqlite3.Connection, name: str, sql: str) -> str:
+    steps = [str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", (None,) * sql.count("?"))]
+    # How rows are reached, and what is sorted; how the rest is told differs from version to version.
+    told = [found[0] for step in steps if (found := SQLITE_STEP.match(step)) and "CONSTANT ROW" not in step]
+    return "\n".join([f"-- {name}", *(step.replace("COVERING ", "") for step in told), ""])
+
+
 async def _plan_of(fetch: Callable[[str], Awaitable[Any]], name: str, sql: str) -> str:
     nulls = ", ".join("NULL" for _ in range(sql.count("$")))
     await fetch(f"PREPARE explained AS {sql}")
@@ -110,7 +145,8 @@ def _lines(node: Mapping[str, Any]) -> Iterator[str]:
     """What decides the cost: how rows are reached, by which condition of which index, and whether they are sorted."""
     reached = node.get("Index Name") or ("Scan" in node["Node Type"] and node.get("Relation Name"))
     if reached:
-        yield f"{node['Node Type']}: {reached} {VARYING.sub('', node.get('Index Cond', ''))}".rstrip()
+        condition = LIST.sub("ARRAY[...]", VARYING.sub("", node.get("Index Cond", "")))
+        yield f"{node['Node Type']}: {reached} {condition}".rstrip()
     if "Sort Key" in node:
         yield f"{node['Node Type']}: {', '.join(node['Sort Key'])}"
     for child in node.get("Plans", ()):
@@ -118,4 +154,5 @@ def _lines(node: Mapping[str, Any]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(asyncio.run(plans_of(sys.argv[1])))
+    [asked] = sys.argv[1:]
+    sys.stdout.write(plans_of_sqlite() if asked == "sqlite" else asyncio.run(plans_of(asked)))

@@ -24,7 +24,7 @@ from typing import Any
 
 from asgi_apikey.models import DAY, KeyQuery, KeyRecord, SortBy, Status
 from asgi_apikey.repositories import SQLRepository, statements
-from asgi_apikey.repositories.driver import Driver, Transaction
+from asgi_apikey.repositories.driver import BULK, Driver, Transaction
 from asgi_apikey.repositories.records import to_row
 from asgi_apikey.repositories.search import Labels, wanted_of
 
@@ -100,10 +100,10 @@ async def fill(driver: Driver, count: int) -> None:
     for record in records(count):
         chunk.append(record)
         if len(chunk) == _CHUNK:
-            await driver.write(write)
+            await driver.write(write, deadline=BULK)
             chunk.clear()
     if chunk:
-        await driver.write(write)
+        await driver.write(write, deadline=BULK)
 
 
 async def percentiles(store: SQLRepository, query: KeyQuery, rounds: int) -> tuple[float, float]:
@@ -125,7 +125,11 @@ async def plan(store: SQLRepository, driver: Driver, query: KeyQuery, explain: s
     wanted = wanted_of(query, NOW)
     assert wanted is not None
     frequent: list[Labels] = [each for each in wanted.labels if await store._is_frequent(each, wanted)]
-    statement, args = statements.find(query, wanted, start=None, limit=51, frequent=frequent)
+    among = await store._named(wanted)
+    if among is not None:
+        statement, args = statements.named(wanted.part or "")
+    else:
+        statement, args = statements.find(query, wanted, start=None, limit=51, frequent=frequent)
     return [str(row[-1]) for row in await driver.fetch(f"{explain} {statement}", args)]
 
 
@@ -137,7 +141,7 @@ async def measure(driver: Driver, explain: str, count: int, rounds: int) -> list
     if stored != count:
         print(f"filling with {count:,} keys", file=sys.stderr)
         await fill(driver, count)
-        await driver.write(_analyzed)
+        await driver.write(_analyzed, deadline=BULK)
     rows = []
     for indexed, queries in ((True, INDEXED), (False, SCANNED)):
         for name, query in queries.items():

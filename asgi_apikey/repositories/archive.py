@@ -9,11 +9,12 @@ from typing import Final, cast
 from asgi_apikey.models import Action, Change, Imported, KeyRecord, Note
 from asgi_apikey.repositories import audit, statements
 from asgi_apikey.repositories.audit import NOTHING_NOTED, Noted
-from asgi_apikey.repositories.driver import Driver, Transaction
+from asgi_apikey.repositories.driver import BROWSE, BULK, Driver, Transaction
 from asgi_apikey.repositories.labels import labels_of
 from asgi_apikey.repositories.records import COLUMNS, Row, Value, from_row, to_row
 
 _CHUNK: Final = 100
+_VERSION: Final = COLUMNS.index("version")
 _IDS: Final = ", ".join("?" * _CHUNK)
 _ALL: Final = ", ".join(COLUMNS)
 
@@ -21,7 +22,10 @@ _ALL: Final = ", ".join(COLUMNS)
 PAGE: Final = f"SELECT {_ALL} FROM api_keys WHERE key_id > ? ORDER BY key_id LIMIT ?"
 DIGESTS: Final = f"SELECT key_id, digest FROM api_keys WHERE key_id IN ({_IDS})"
 HIGHEST: Final = f"SELECT key_id, max(version) FROM api_key_changes WHERE key_id IN ({_IDS}) GROUP BY key_id"
-INSERT: Final = f"INSERT INTO api_keys ({_ALL}) VALUES ({', '.join('?' * len(COLUMNS))})"
+_ROW: Final = f"({', '.join('?' * len(COLUMNS))})"
+INSERT: Final = f"""
+    INSERT INTO api_keys ({_ALL}) VALUES {", ".join([_ROW] * _CHUNK)} ON CONFLICT (key_id) DO NOTHING RETURNING key_id
+"""
 ANNOUNCE: Final = f"""
     INSERT INTO api_key_changes (key_id, version) VALUES {", ".join(["(?, ?)"] * _CHUNK)} RETURNING seq, key_id
 """
@@ -56,37 +60,62 @@ class SQLKeyArchive:
 
     async def records(self, after: str, *, limit: int) -> Sequence[KeyRecord]:
         """See `KeyArchive.records`."""
-        return [from_row(row) for row in await self._driver.fetch(PAGE, (after, limit))]
+        return [from_row(row) for row in await self._driver.fetch(PAGE, (after, limit), deadline=BROWSE)]
 
     async def put(self, records: Sequence[KeyRecord], *, note: Note = NOTHING_NOTED) -> Imported:
         """See `KeyArchive.put`."""
-        complete, checked = [from_row(to_row(record)) for record in records], audit.check_note(note)
+        rows, checked = {record.key_id: to_row(record) for record in reversed(records)}, audit.check_note(note)
         await self._driver.open(create=True)
 
         async def work(transaction: Transaction) -> Imported:
-            return await _put(transaction, complete, checked)
+            return await _put(transaction, records, rows, checked)
 
-        return await self._driver.change(work)
+        return await self._driver.change(work, deadline=BULK)
 
 
-async def _put(transaction: Transaction, records: Sequence[KeyRecord], note: Note) -> Imported:
-    ids = sorted({record.key_id for record in records})
-    digests = {str(key_id): str(digest) for key_id, digest in await _by_id(transaction, DIGESTS, ids)}
-    new, present, conflicting = sorted_out(records, digests)
-    told = await _by_id(transaction, HIGHEST, [each.key_id for each in new])
-    highest = {str(key_id): cast(int, version) for key_id, version in told}
-    added = [
-        replace(each, version=max(each.version, highest.get(each.key_id, 0) + 1))
-        for each in sorted(new, key=lambda each: each.key_id)
-    ]
-    await transaction.run_many(INSERT, [to_row(each) for each in added])
+async def _put(transaction: Transaction, records: Sequence[KeyRecord], rows: Mapping[str, Row], note: Note) -> Imported:
+    """Add what is not there.
+
+    Args:
+        transaction: That holds the change lock.
+        records: All of them.
+        rows: How each id is stored; the first record of an id counts.
+        note: Checked.
+    """
+    highest = await _by_id(transaction, HIGHEST, sorted(rows))
+    above = [_above(row, cast(int, highest.get(key_id, 0))) for key_id, row in sorted(rows.items())]
+    # Tried, not asked for first: usually all of them are new.
+    inserted = await _inserted(transaction, above)
+    digests = await _by_id(transaction, DIGESTS, sorted(rows.keys() - inserted))
+    new, present, conflicting = sorted_out(records, cast("dict[str, str]", digests))
+    versions = {str(row[0]): cast(int, row[_VERSION]) for row in above if row[0] in inserted}
+    added = [replace(each, version=versions[each.key_id]) for each in sorted(new, key=lambda each: each.key_id)]
     await transaction.run_many(statements.ADD_LABEL, [label for each in added for label in labels_of(each)])
     changes = await _announced(transaction, added)
     if added:
         by_id = {each.key_id: each for each in added}
-        noted = [Noted(change.seq, by_id[change.key_id], Action.IMPORT) for change in changes]
+        noted = (Noted(change.seq, by_id[change.key_id], Action.IMPORT) for change in changes)
         await audit.append(transaction, note, noted)
     return Imported(tuple(changes), present, conflicting)
+
+
+def _above(row: Row, highest: int) -> Row:
+    """Return the row at a version that no earlier key of its id has had."""
+    version = max(cast(int, row[_VERSION]), highest + 1)
+    return (*row[:_VERSION], version, *row[_VERSION + 1 :])
+
+
+async def _inserted(transaction: Transaction, rows: Sequence[Row]) -> set[str]:
+    """Insert the rows whose ids are free; return these ids."""
+    found: set[str] = set()
+    for start in range(0, len(rows), _CHUNK):
+        chunk = rows[start : start + _CHUNK]
+        # Always as many, so the statement is prepared once; the last one again is no new one.
+        full = (*chunk, *[chunk[-1]] * (_CHUNK - len(chunk)))
+        found.update(
+            str(key_id) for [key_id] in await transaction.fetch(INSERT, [each for row in full for each in row])
+        )
+    return found
 
 
 async def _announced(transaction: Transaction, records: Sequence[KeyRecord]) -> list[Change]:
@@ -103,9 +132,11 @@ async def _announced(transaction: Transaction, records: Sequence[KeyRecord]) -> 
     return [Change(seq, key_id, versions[key_id]) for seq, key_id in sorted(found)]
 
 
-async def _by_id(transaction: Transaction, statement: str, ids: Sequence[str]) -> list[Row]:
-    rows: list[Row] = []
+async def _by_id(transaction: Transaction, statement: str, ids: Sequence[str]) -> dict[str, Value]:
+    """Return the second column of what is found for these ids, by the first one."""
+    found: dict[str, Value] = {}
     for start in range(0, len(ids), _CHUNK):
         chunk = list(ids[start : start + _CHUNK])
-        rows += await transaction.fetch(statement, chunk + chunk[-1:] * (_CHUNK - len(chunk)))
-    return rows
+        rows = await transaction.fetch(statement, chunk + chunk[-1:] * (_CHUNK - len(chunk)))
+        found.update((str(key_id), value) for key_id, value in rows)
+    return found

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final, cast
 
 from asgi_apikey.audit import AuditChain, canonical, genesis
 from asgi_apikey.errors import InvalidRequest, StoreUnavailable
 from asgi_apikey.models import Action, AuditAnchor, AuditEntry, Change, KeyRecord, Note
-from asgi_apikey.repositories.driver import Driver, Transaction
+from asgi_apikey.repositories.driver import BROWSE, BULK, Driver, Transaction
 from asgi_apikey.repositories.feed import CHANGES
 from asgi_apikey.repositories.records import Row, Value, from_micros, storable, to_micros
 
@@ -35,6 +36,7 @@ UNANNOUNCED: Final = """
 
 NOTHING_NOTED: Final = Note()
 _PLAIN: Final = AuditChain()
+_STRETCH: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ def continued(number: int, previous: str, note: Note, changes: Sequence[Noted]) 
     return entries
 
 
-async def append(transaction: Transaction, note: Note, changes: Sequence[Noted]) -> None:
+async def append(transaction: Transaction, note: Note, changes: Iterable[Noted]) -> None:
     """Write the entries of these changes at the end of the audit, in a transaction that holds the change lock.
 
     Args:
@@ -117,8 +119,12 @@ async def append(transaction: Transaction, note: Note, changes: Sequence[Noted])
         number, previous = cast("tuple[int, str]", last[0])
     else:
         number, previous = 0, genesis(_anchor(await transaction.fetch(ANCHOR)))
-    rows = [_row(entry) for entry in continued(number, previous, note, changes)]
-    await transaction.run_many(APPEND, rows)
+    remaining = iter(changes)
+    # A stretch at a time, so that a change of 100,000 keys does not stop the event loop for a second.
+    while stretch := list(islice(remaining, _STRETCH)):
+        entries = continued(number, previous, note, stretch)
+        await transaction.run_many(APPEND, [_row(entry) for entry in entries])
+        number, previous = entries[-1].number, entries[-1].mac
 
 
 class SQLAuditLog:
@@ -133,16 +139,17 @@ class SQLAuditLog:
 
     async def entries(self, after: int, *, limit: int) -> Sequence[AuditEntry]:
         """See `AuditLog.entries`."""
-        return [_entry(row) for row in await self._driver.fetch(ENTRIES, (after, limit))]
+        return [_entry(row) for row in await self._driver.fetch(ENTRIES, (after, limit), deadline=BROWSE)]
 
     async def changes(self, since: int, *, limit: int) -> Sequence[Change]:
         """See `AuditLog.changes`."""
-        rows = await self._driver.fetch(CHANGES, (since, limit))
+        rows = await self._driver.fetch(CHANGES, (since, limit), deadline=BROWSE)
         return [Change(*cast("tuple[int, str, int]", tuple(row))) for row in rows]
 
     async def unannounced(self, *, limit: int) -> Sequence[str]:
         """See `AuditLog.unannounced`."""
-        return [str(key_id) for [key_id] in await self._driver.fetch(UNANNOUNCED, (limit,))]
+        rows = await self._driver.fetch(UNANNOUNCED, (limit,), deadline=BULK)
+        return [str(key_id) for [key_id] in rows]
 
 
 def _anchor(rows: Sequence[Row]) -> AuditAnchor:

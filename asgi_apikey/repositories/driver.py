@@ -10,11 +10,25 @@ One dialect of SQL serves every driver, and a driver only translates its placeho
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
+from asgi_apikey.models import Seconds
 from asgi_apikey.repositories.records import Row, Value
 
 T = TypeVar("T")
+
+BROWSE: Final[Seconds] = 15.0
+"""The deadline of a read that may have to look at every row: a search, a count, a page of an export. A rare part of a
+name among a million keys takes SQLite 5 s on a busy core."""
+
+BULK: Final[Seconds] = 120.0
+"""The deadline of a change of many keys, which is one transaction however many they are: 100,000 are revoked in 5 s."""
+
+MIGRATE: Final[Seconds] = 900.0
+"""The deadline of bringing a store to the newest schema: a million keys of the first one take SQLite a minute."""
+
+MIGRATE_AFTER: Final[Seconds] = 45.0
+"""How long that waits for other processes, which may be doing the same."""
 
 
 class Transaction(Protocol):
@@ -40,6 +54,10 @@ class Transaction(Protocol):
 class Driver(Protocol):
     """A database of one dialect, reached lazily and from any number of event loops.
 
+    It has a deadline of its own for every unit of work, meant for a request that waits. A unit that works on many rows
+    asks for a longer one; what is longer of the two holds. It waits no longer for other people's locks, and it leaves
+    connections to the reads of requests.
+
     Attributes:
         skip_locked: What a SELECT within a transaction ends with to lock its rows and pass over those that others
             have locked; empty where writers exclude each other anyway.
@@ -63,29 +81,47 @@ class Driver(Protocol):
         """Release everything; the next use opens again."""
         ...
 
-    async def fetch(self, sql: str, args: Sequence[Value] = ()) -> list[Row]:
+    async def fetch(self, sql: str, args: Sequence[Value] = (), *, deadline: Seconds | None = None) -> list[Row]:
         """Run one reading statement on the primary, in a snapshot taken after this call began.
 
+        Args:
+            sql: The statement.
+            args: Its parameters.
+            deadline: Seconds, see the class; None for the driver's own.
+
         Raises:
-            StoreUnavailable: No answer before the driver's deadline, or an error for one.
+            StoreUnavailable: No answer before the deadline, or an error for one.
         """
         ...
 
-    async def change(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    async def change(self, work: Callable[[Transaction], Awaitable[T]], *, deadline: Seconds | None = None) -> T:
         """Run `work` in a transaction that holds the change lock, so that commit order is feed order.
 
         The transaction is run by a task of its own: cancelling the caller never stops it half way. What `work`
         raises rolls it back and is raised here.
 
+        Args:
+            work: Run once; where the database says that the same may now succeed, again.
+            deadline: Seconds, see the class; None for the driver's own.
+
         Raises:
             StoreUnavailable: Not committed; or, with `outcome_unknown`, perhaps committed.
         """
         ...
 
-    async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    async def write(self, work: Callable[[Transaction], Awaitable[T]], *, deadline: Seconds | None = None) -> T:
         """Run `work` like `change`, but without the change lock: for what is not in the feed, like usage.
 
+        Args:
+            work: See `change`.
+            deadline: Seconds, see the class; None for the driver's own.
+
         Raises:
             StoreUnavailable: Not committed; or, with `outcome_unknown`, perhaps committed.
         """
         ...
+
+
+def allowed(own: Seconds, asked: Seconds | None) -> Seconds:
+    """Return the seconds that a unit of work has."""
+    return own if asked is None else max(own, asked)

@@ -20,6 +20,8 @@ from asgi_apikey.models import KeyRecord
 from asgi_apikey.repositories.records import COLUMNS, Value, from_row, to_row
 
 FORMAT: Final = 1
+_KNOWN: Final = frozenset(COLUMNS)
+_TYPES: Final = frozenset({str, int, type(None)})
 _NEEDED: Final = ("key_id", "digest", "owner", "created_at")
 _DEFAULTS: Final[Mapping[str, Value]] = dict(
     zip(COLUMNS, to_row(KeyRecord(key_id="_", digest="_", owner="_", created_at=0.0)), strict=True)
@@ -66,24 +68,24 @@ def read(line: str) -> KeyRecord | int | None:
 
 
 def _record(columns: Mapping[str, object]) -> KeyRecord:
-    unknown = sorted(set(columns) - set(COLUMNS))
+    unknown = sorted(columns.keys() - _KNOWN)
     if unknown:
         raise InvalidRequest(f"unknown column {unknown[0]!r}; was it exported by a newer version?")
     missing = [name for name in _NEEDED if name not in columns]
     if missing:
         raise InvalidRequest(f"no {missing[0]}")
     for name, value in columns.items():
-        if not isinstance(value, str | int | None) or isinstance(value, bool):
+        if type(value) not in _TYPES:
             raise InvalidRequest(f"{name}: neither text nor an integer")
     # Without a lineage, a key begins its own.
-    given = {**_DEFAULTS, "lineage": columns["key_id"], **columns}
+    given = cast("dict[str, Value]", {**_DEFAULTS, "lineage": columns["key_id"], **columns})
     try:
-        record = from_row(tuple(cast(Value, given[name]) for name in COLUMNS))
+        record = from_row([given[name] for name in COLUMNS])
     except StoreUnavailable as error:
         raise InvalidRequest("a value that no column can have") from error
     # Only what is written the same way again has been understood.
     row = dict(zip(COLUMNS, to_row(record), strict=True))
-    for name, value in columns.items():
-        if row[name] != value:
-            raise InvalidRequest(f"{name}: not as it is stored")
+    if not columns.items() <= row.items():
+        name = next(name for name, value in columns.items() if row[name] != value)
+        raise InvalidRequest(f"{name}: not as it is stored")
     return record

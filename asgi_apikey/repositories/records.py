@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Final, TypeAlias, cast
 
 from asgi_apikey.errors import InvalidRequest, StoreUnavailable
+from asgi_apikey.frozen import FrozenObject
 from asgi_apikey.models import NO_METADATA, Instant, KeyRecord, Metadata, RecordPatch, Revocation, frozen_json
 from asgi_apikey.policy import network_text, route_text
 
@@ -30,6 +31,9 @@ MICROSECONDS: Final = 1_000_000
 _INT64_END: Final = 2**63
 _LAST_SECOND: Final = _INT64_END // MICROSECONDS
 _EMPTY_JSON: Final = "{}"
+# Made once: `json.dumps` and `json.loads` with options make one for each call.
+_CANONICAL_JSON: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+_FROZEN_OBJECTS: Final = json.JSONDecoder(object_hook=FrozenObject).decode
 _NONE: Final[frozenset[str]] = frozenset()
 
 
@@ -118,7 +122,10 @@ def _optional_instant(value: object) -> int | None:
 
 
 def _scopes(value: object) -> str:
-    if not isinstance(value, Set):
+    if value == _NONE:
+        return ""
+    # The type first that it usually is: to ask an abstract one takes as long as everything else here.
+    if not isinstance(value, frozenset | Set):
         raise InvalidRequest("must be a set of names")
     names = sorted(_name(each) for each in value)
     if any(" " in name for name in names):
@@ -136,30 +143,34 @@ def _routes(value: object) -> str:
 
 
 def _rules(value: object, spelled: Callable[[object], str]) -> list[str]:
-    if not isinstance(value, Set):
+    if value == _NONE:
+        return []
+    if not isinstance(value, frozenset | Set):
         raise InvalidRequest("must be a set of rules")
     return sorted({_text(spelled(each)) for each in value})
 
 
 def _metadata(value: object) -> str:
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict | Mapping):
         raise InvalidRequest("must be a JSON object")
     if not value:
         return _EMPTY_JSON
     try:
-        return json.dumps(_plain_json(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return _CANONICAL_JSON(_plain_json(value))
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidRequest("must be JSON: text keys, finite numbers, no cycles, not nested too deeply") from error
 
 
 def _plain_json(value: object) -> object:
     """Return `value` with read-only mappings and sequences made into what `json` can write."""
-    if isinstance(value, Mapping):
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict | Mapping):
         if not all(isinstance(key, str) for key in value):
             # `json` would turn the key 1 into "1" silently.
             raise TypeError("a key is not text")
         return {key: _plain_json(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         return [_plain_json(item) for item in value]
     return value
 
@@ -219,7 +230,14 @@ def to_row(record: KeyRecord) -> tuple[Value, ...]:
     Raises:
         InvalidRequest: A value cannot be stored; the message names its column, never the value.
     """
-    return tuple(stored(name, getattr(record, name)) for name in COLUMNS)
+    row: list[Value] = []
+    name = ""
+    try:
+        for name, encoded in _STORED.items():
+            row.append(encoded(getattr(record, name)))
+    except InvalidRequest as error:
+        raise InvalidRequest(f"{name}: {error}") from error.__cause__
+    return tuple(row)
 
 
 def patch_values(patch: RecordPatch) -> dict[str, Value]:
@@ -256,6 +274,11 @@ def from_row(row: Row) -> KeyRecord:
         raise StoreUnavailable("a stored record cannot be read; was it changed by other means?") from error
 
 
+# The slots of a record. Its own `__init__` goes through `object.__setattr__`, since a record is frozen: 3.5 µs for what
+# takes 1.3 µs here. What it adds, a lineage for a record without one, no stored record needs.
+_FILL: Final = tuple(getattr(KeyRecord, name).__set__ for name in COLUMNS)
+
+
 def _record(row: Row) -> KeyRecord:
     # Spelled out, column by column: this runs on every cold request, and a loop over codecs costs three times as much.
     (
@@ -290,38 +313,43 @@ def _record(row: Row) -> KeyRecord:
         " int | None, str, str, str | None, int | None, int, str, str, str, str, str]",
         row,
     )
-    return KeyRecord(
-        key_id=key_id,
-        digest=digest,
-        version=version,
-        owner=owner,
-        tenant=tenant,
-        environment=environment,
-        name=name,
-        description=description,
-        hint=hint,
-        scopes=_NONE if scopes == "" else frozenset(scopes.split(" ")),
-        created_at=created_at / MICROSECONDS,
-        created_by=created_by,
-        not_before=None if not_before is None else not_before / MICROSECONDS,
-        expires_at=None if expires_at is None else expires_at / MICROSECONDS,
-        disabled_at=None if disabled_at is None else disabled_at / MICROSECONDS,
-        revoked_at=None if revoked_at is None else revoked_at / MICROSECONDS,
-        revoked_by=revoked_by,
-        revoke_reason=revoke_reason,
-        replaces=replaces,
-        last_used_at=None if last_used_at is None else last_used_at / MICROSECONDS,
-        uses=uses,
-        metadata=NO_METADATA if metadata == _EMPTY_JSON else _read_metadata(metadata),
-        lineage=lineage,
-        tags=_NONE if tags == "" else frozenset(tags.split(" ")),
-        networks=_NONE if networks == "" else frozenset(networks.split(" ")),
-        routes=_NONE if routes == "" else frozenset(routes.split("\n")),
+    values = (
+        key_id,
+        digest,
+        version,
+        owner,
+        tenant,
+        environment,
+        name,
+        description,
+        hint,
+        _NONE if scopes == "" else frozenset(scopes.split(" ")),
+        created_at / MICROSECONDS,
+        created_by,
+        None if not_before is None else not_before / MICROSECONDS,
+        None if expires_at is None else expires_at / MICROSECONDS,
+        None if disabled_at is None else disabled_at / MICROSECONDS,
+        None if revoked_at is None else revoked_at / MICROSECONDS,
+        revoked_by,
+        revoke_reason,
+        replaces,
+        None if last_used_at is None else last_used_at / MICROSECONDS,
+        uses,
+        NO_METADATA if metadata == _EMPTY_JSON else _read_metadata(metadata),
+        lineage or key_id,
+        _NONE if tags == "" else frozenset(tags.split(" ")),
+        _NONE if networks == "" else frozenset(networks.split(" ")),
+        _NONE if routes == "" else frozenset(routes.split("\n")),
     )
+    record = object.__new__(KeyRecord)
+    for fill, value in zip(_FILL, values, strict=True):
+        fill(record, value)
+    return record
 
 
 def _read_metadata(text: str) -> Metadata:
-    value = json.loads(text)
-    if not isinstance(value, dict):
+    # Without lists, objects are all there is to freeze: done while reading it costs 0.7 µs instead of 1.9.
+    value = frozen_json(json.loads(text)) if "[" in text else _FROZEN_OBJECTS(text)
+    if not isinstance(value, FrozenObject):
         raise ValueError("metadata is not a JSON object")
-    return cast(Metadata, frozen_json(value))
+    return value

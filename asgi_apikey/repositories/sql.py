@@ -6,6 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Final, cast
 
+from anyio.lowlevel import checkpoint
+
 from asgi_apikey.errors import KeyExists, KeyLimitReached, KeyNotFound, StaleRecord, StoreUnavailable
 from asgi_apikey.models import (
     FLUSH_ALL_FROM,
@@ -28,7 +30,7 @@ from asgi_apikey.models import (
 from asgi_apikey.repositories import audit, statements, usage
 from asgi_apikey.repositories.archive import SQLKeyArchive
 from asgi_apikey.repositories.audit import NOTHING_NOTED, Noted, SQLAuditLog
-from asgi_apikey.repositories.driver import Driver, Transaction
+from asgi_apikey.repositories.driver import BROWSE, BULK, Driver, Transaction
 from asgi_apikey.repositories.feed import SQLChangeFeed
 from asgi_apikey.repositories.labels import labels_of
 from asgi_apikey.repositories.paging import Cursors, limit_of
@@ -48,8 +50,12 @@ from asgi_apikey.repositories.records import (
 from asgi_apikey.repositories.search import Labels, Wanted, wanted_of
 from asgi_apikey.repositories.usage import SQLUsageHistory
 
+_STRETCH: Final = 500
 _FREQUENT: Final = 2_000
 """Keys with one label, from which on they are looked at in order; see `statements.where`."""
+
+_SELECTIVE: Final = frozenset({"owner", "tenant", "lineage", "name"})
+"""Columns with an index that leaves few keys to look at."""
 
 
 class SQLRepository:
@@ -227,10 +233,11 @@ class SQLRepository:
             if wanted is None:
                 return CommittedMany((), ())
             statement, args = statements.revoke_all(wanted, values)
-            revoked = sorted(map(from_row, await transaction.fetch(statement, args)), key=lambda each: each.key_id)
+            revoked = await _records(await transaction.fetch(statement, args))
+            revoked.sort(key=lambda each: each.key_id)
             return await _told(transaction, revoked, checked, Action.REVOKE, REVOKED)
 
-        return await self._driver.change(work)
+        return await self._driver.change(work, deadline=BULK)
 
     async def prune(self, dead_since: Instant, *, limit: int, note: Note = NOTHING_NOTED) -> CommittedMany:
         """Delete at most `limit` records of keys that were revoked, or had ended, by then; tombstones stay.
@@ -250,7 +257,7 @@ class SQLRepository:
             # One by one, however many: each tombstone is what a key of the same id has to come after.
             return await _told(transaction, gone, checked, Action.PRUNE, (), flush_from=limit)
 
-        return await self._driver.change(work)
+        return await self._driver.change(work, deadline=BULK)
 
     async def replace_digest(self, key_id: str, *, old: str, new: str) -> bool:
         """Swap the digest if it is still `old` and the key is not revoked.
@@ -292,8 +299,13 @@ class SQLRepository:
         if wanted is None:
             return KeyPage((), None)
         frequent = [each for each in wanted.labels if await self._is_frequent(each, wanted)]
-        statement, args = statements.find(query, wanted, start=start, limit=limit + 1, frequent=frequent)
-        rows = await self._driver.fetch(statement, args)
+        among = await self._named(wanted)
+        if among is not None and not among:
+            return KeyPage((), None)
+        statement, args = statements.find(
+            query, wanted, start=start, limit=limit + 1, frequent=frequent, among=among or ()
+        )
+        rows = await self._driver.fetch(statement, args, deadline=BROWSE)
         return cursors.page_of(query, [from_row(row) for row in rows])
 
     async def count(self, query: KeyQuery, *, now: Instant) -> int:
@@ -305,7 +317,7 @@ class SQLRepository:
         wanted = wanted_of(query, now)
         if wanted is None:
             return 0
-        [[number]] = await self._driver.fetch(*statements.count(wanted))
+        [[number]] = await self._driver.fetch(*statements.count(wanted), deadline=BROWSE)
         return cast(int, number)
 
     async def _cursors_of_store(self) -> Cursors:
@@ -322,6 +334,16 @@ class SQLRepository:
             return True
         [[number]] = await self._driver.fetch(*statements.some_labelled(labels, _FREQUENT))
         return cast(int, number) >= _FREQUENT
+
+    async def _named(self, wanted: Wanted) -> list[str] | None:
+        """Return the keys that have the part in their names, if these are few; None if it is better to look in order.
+
+        Rare parts are the slow ones: to fill a page, nearly every record would be read.
+        """
+        if wanted.part is None or wanted.labels or any(column in _SELECTIVE for column, _ in wanted.exact):
+            return None
+        found = await self._driver.fetch(*statements.named(wanted.part), deadline=BROWSE)
+        return [str(key_id) for [key_id] in found] if len(found) < statements.FEW else None
 
 
 async def _add(transaction: Transaction, record: KeyRecord) -> tuple[KeyRecord, Change]:
@@ -365,6 +387,15 @@ async def _check_ceilings(transaction: Transaction, ceilings: Sequence[Ceiling])
             raise KeyLimitReached(ceiling.message, ceiling.most)
 
 
+async def _records(rows: Sequence[Row]) -> list[KeyRecord]:
+    """Return the records of many rows, letting others run in between: 100,000 take half a second."""
+    records: list[KeyRecord] = []
+    for start in range(0, len(rows), _STRETCH):
+        records += map(from_row, rows[start : start + _STRETCH])
+        await checkpoint()
+    return records
+
+
 async def _check_version(transaction: Transaction, guard: At) -> None:
     rows = await transaction.fetch(statements.VERSION, (guard.key_id,)) if storable(guard.key_id) else []
     if not rows:
@@ -389,7 +420,7 @@ async def _told(
         changes = [await _announce(transaction, None)]
     seqs = [each.seq for each in changes] if len(changes) == len(records) else [changes[0].seq] * len(records)
     if records:
-        noted = [Noted(seq, each, action, fields) for seq, each in zip(seqs, records, strict=True)]
+        noted = (Noted(seq, each, action, fields) for seq, each in zip(seqs, records, strict=True))
         await audit.append(transaction, note, noted)
     return CommittedMany(tuple(records), tuple(changes))
 

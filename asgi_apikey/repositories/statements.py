@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from asgi_apikey.models import KeyQuery, SortBy, Status
@@ -64,6 +64,11 @@ DROP_LABELS: Final = "DELETE FROM api_key_labels WHERE key_id = ?"
 
 META: Final = "SELECT value FROM api_key_meta WHERE name = ?"
 
+FEW: Final = 500
+"""Keys whose names have a part, below which they are looked up one by one."""
+
+_HAS_PART: Final = "lower(name) LIKE ? ESCAPE '!'"
+
 _ENDS: Final = f"coalesce(expires_at, {LAST})"
 """The expression of an index, to the letter."""
 
@@ -97,7 +102,13 @@ def update(columns: Collection[str]) -> str:
 
 
 def find(
-    query: KeyQuery, wanted: Wanted, *, start: Position | None, limit: int, frequent: Collection[Labels] = ()
+    query: KeyQuery,
+    wanted: Wanted,
+    *,
+    start: Position | None,
+    limit: int,
+    frequent: Collection[Labels] = (),
+    among: Sequence[str] = (),
 ) -> tuple[str, tuple[Value, ...]]:
     """Return the statement of one page and its parameters.
 
@@ -107,8 +118,9 @@ def find(
         start: The position after which the page starts.
         limit: The most rows to return.
         frequent: See `where`.
+        among: See `where`.
     """
-    condition, args = where(wanted, frequent=frequent)
+    condition, args = where(wanted, frequent=frequent, among=among)
     order = _ORDERS[query.sort]
     if order == _ENDS and wanted.status in _UNENDED:
         # Said before, but not in the words of the index: without them, all that has ended is walked through first.
@@ -151,7 +163,18 @@ def some_labelled(wanted: Labels, limit: int) -> tuple[str, tuple[Value, ...]]:
     return statement, (wanted.kind, *wanted.any_of, limit)
 
 
-def where(wanted: Wanted, *, frequent: Collection[Labels] = ()) -> tuple[str, tuple[Value, ...]]:
+def named(part: str) -> tuple[str, tuple[Value, ...]]:
+    """Return the statement that finds keys with a part in their names, at most `FEW`.
+
+    The order is that of the index of names, which has all that is needed here and is a small part of the table.
+    """
+    statement = f"SELECT key_id FROM api_keys WHERE {_HAS_PART} ORDER BY name, key_id LIMIT {FEW}"
+    return statement, (_pattern(part),)
+
+
+def where(
+    wanted: Wanted, *, frequent: Collection[Labels] = (), among: Sequence[str] = ()
+) -> tuple[str, tuple[Value, ...]]:
     """Return the condition of a search and its parameters.
 
     Only what is asked for is in it: "? IS NULL OR owner = ?" would be shorter, but hides the index from the planner,
@@ -162,6 +185,7 @@ def where(wanted: Wanted, *, frequent: Collection[Labels] = ()) -> tuple[str, tu
         frequent: Scopes and tags that many keys have. Of the others, the few keys are looked up first; of these, the
             keys are looked at in order until the page is full. SQLite, which keeps no statistics by itself, would
             look up half a million keys to sort out fifty.
+        among: The only keys that can be meant, at most `FEW`; empty where that is not known.
     """
     conditions = ["1 = 1"]
     args: list[Value] = []
@@ -169,8 +193,12 @@ def where(wanted: Wanted, *, frequent: Collection[Labels] = ()) -> tuple[str, tu
         conditions.append(f"{column} = ?")
         args.append(value)
     if wanted.part is not None:
-        conditions.append("lower(name) LIKE ? ESCAPE '!'")
-        args.append(f"%{_escaped(wanted.part)}%")
+        conditions.append(_HAS_PART)
+        args.append(_pattern(wanted.part))
+    if among:
+        # Always as many parameters, so the statement is prepared once.
+        conditions.append(f"key_id IN ({_marks(range(FEW))})")
+        args.extend((*among, *[among[-1]] * (FEW - len(among))))
     for labels in wanted.labels:
         held = f"SELECT key_id FROM api_key_labels WHERE kind = ? AND label IN ({_marks(labels.any_of)})"
         common = labels in frequent
@@ -200,10 +228,11 @@ def where(wanted: Wanted, *, frequent: Collection[Labels] = ()) -> tuple[str, tu
     return " AND ".join(conditions), tuple(args)
 
 
-def _marks(values: Collection[str]) -> str:
+def _marks(values: Collection[object]) -> str:
     return ", ".join("?" for _ in values)
 
 
-def _escaped(text: str) -> str:
-    """Return text in which LIKE finds nothing but itself."""
-    return "".join(f"!{char}" if char in "!%_" else char for char in text)
+def _pattern(part: str) -> str:
+    """Return what LIKE finds this part by, and nothing else."""
+    escaped = "".join(f"!{char}" if char in "!%_" else char for char in part)
+    return f"%{escaped}%"

@@ -14,7 +14,8 @@ def open_repository(url: str) -> KeyRepository:
     Known are `memory:`; `sqlite:///relative/path.db` and `sqlite:////absolute/path.db` (also spelled
     `sqlite+aiosqlite:`), whose path is taken as it is, without percent-decoding, as SQLAlchemy does; and
     `postgresql://user:password@host:port/database` (also `postgres:`, `postgresql+asyncpg:`) with libpq's options,
-    and `statement_cache_size=0` for a pooler of transactions such as PgBouncer.
+    `pool_size=20` for more connections than 10, and `statement_cache_size=0` for a pooler of transactions such as
+    PgBouncer.
 
     Raises:
         ConfigurationError: Another scheme, or a part that the scheme does not have. The message never repeats the

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Final, cast
 
 from asgi_apikey.models import HOUR, HourlyUsage, Instant, Seconds, Usage
-from asgi_apikey.repositories.driver import Driver, Transaction
+from asgi_apikey.repositories.driver import BULK, Driver, Transaction
 from asgi_apikey.repositories.records import MICROSECONDS, storable, to_micros
 from asgi_apikey.repositories.statements import RECORD_USAGE
 
@@ -115,7 +115,7 @@ class SQLUsageHistory:
         end = hour_of(before)
         # An hour at a time: each transaction is short, however long nobody has pruned.
         while (oldest := cast("int | None", (await self._driver.fetch(OLDEST, (end,)))[0][0])) is not None:
-            await self._driver.write(partial(_prune, hour=oldest))
+            await self._driver.write(partial(_prune, hour=oldest), deadline=BULK)
 
 
 async def _prune(transaction: Transaction, *, hour: int) -> None:

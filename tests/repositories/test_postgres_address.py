@@ -117,3 +117,13 @@ def test_parameters_are_numbered_in_order() -> None:
     assert placeholders.numbered("SELECT ?, (? + ?)") is numbered
     assert placeholders.numbered(statements.GET).endswith("WHERE key_id = $1")
     assert placeholders.numbered("SELECT 1") == "SELECT 1"
+
+
+def test_the_size_of_the_pool_is_an_option_of_ours() -> None:
+    """It never reaches the server, and must be a number."""
+    address = address_of("postgresql://app@db/keys?pool_size=15&sslmode=require")
+
+    assert (address.pool_size, address.dsn) == (15, "postgresql://app@db/keys?sslmode=require")
+    assert address_of("postgresql://app@db/keys").pool_size is None
+    with pytest.raises(ConfigurationError, match="pool_size must be a whole number"):
+        address_of("postgresql://app@db/keys?pool_size=many")

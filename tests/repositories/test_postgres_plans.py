@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.explain import COMMITTED, every_statement, plans_of
+from benchmarks.explain import COMMITTED, COMMITTED_SQLITE, every_statement, plans_of, plans_of_sqlite
 from tests.servers import PostgresServer
 
 
@@ -26,7 +26,7 @@ async def test_no_plan_has_changed(url: str) -> None:
 
 
 def test_no_statement_reads_a_whole_table() -> None:
-    """In the committed plans, every table is reached by an index; only what labels or a lineage select is sorted."""
+    """In the committed plans, every table is reached by an index; only what few keys have in common is sorted."""
     plans = COMMITTED.read_text(encoding="utf-8")
     by_name = dict(re.findall(r"^-- (.*)\n((?:.+\n)*)", plans, re.MULTILINE))
 
@@ -36,6 +36,26 @@ def test_no_statement_reads_a_whole_table() -> None:
     assert {name.partition(",")[0] for name, plan in by_name.items() if "Sort" in plan} == {
         "find by lineage",
         "find by tag",
+        "find among few",
+    }
+
+
+def test_no_plan_of_sqlite_has_changed() -> None:
+    """The same for SQLite: `python -m benchmarks.explain sqlite`."""
+    assert plans_of_sqlite() == COMMITTED_SQLITE.read_text(encoding="utf-8")
+
+
+def test_no_statement_reads_a_whole_table_of_sqlite() -> None:
+    """Every table is reached by an index, or from its end; sorted is what few keys have in common."""
+    plans = COMMITTED_SQLITE.read_text(encoding="utf-8")
+    by_name = dict(re.findall(r"^-- (.*)\n((?:.+\n)*)", plans, re.MULTILINE))
+
+    assert list(by_name) == [name for name, _ in every_statement()]
+    assert {name for name, plan in by_name.items() if re.search(r"SCAN (?!.* USING )", plan)} == {"audit.LAST"}
+    assert {name.partition(",")[0] for name, plan in by_name.items() if "TEMP B-TREE" in plan} == {
+        "find by lineage",
+        "find by tag",
+        "find among few",
     }
 
 

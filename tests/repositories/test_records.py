@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import sqlite3
+from collections.abc import Iterator, Mapping
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from asgi_apikey.errors import InvalidRequest, StoreUnavailable
+from asgi_apikey.frozen import FrozenObject
 from asgi_apikey.models import KeyRecord
 from asgi_apikey.repositories.records import (
     COLUMNS,
@@ -129,6 +131,22 @@ def test_equal_metadata_is_stored_as_equal_text(metadata: dict[str, object]) -> 
     reverse = dict(reversed(metadata.items()))
 
     assert to_row(a_record(metadata=metadata)) == to_row(a_record(metadata=reverse))
+
+
+def test_metadata_is_read_only_all_the_way_down() -> None:
+    """Objects in lists and lists in objects, however they are nested."""
+    record = a_record(metadata={"a": {"b": [{"c": [1, {"d": {}}]}]}, "e": {"f": {}}})
+    metadata = from_row(to_row(record)).metadata
+
+    assert metadata == {"a": {"b": ({"c": (1, {"d": {}})},)}, "e": {"f": {}}}
+    assert {type(each) for each in _parts(metadata)} == {FrozenObject, tuple, int}
+
+
+def _parts(value: object) -> Iterator[object]:
+    yield value
+    if isinstance(value, Mapping | tuple):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _parts(each)
 
 
 def test_scopes_are_stored_in_one_order() -> None:

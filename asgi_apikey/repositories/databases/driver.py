@@ -15,18 +15,18 @@ from asgi_apikey.models import Seconds
 from asgi_apikey.perloop import PerLoop
 from asgi_apikey.repositories.databases.loans import Dialect, Lines, Loan
 from asgi_apikey.repositories.databases.units import Unit, Units
-from asgi_apikey.repositories.driver import Transaction
+from asgi_apikey.repositories.driver import MIGRATE, MIGRATE_AFTER, Transaction, allowed
 from asgi_apikey.repositories.migrations import pending
 from asgi_apikey.repositories.records import Row, Value
 from asgi_apikey.repositories.sql import SQLRepository
 
 T = TypeVar("T")
 _Use: TypeAlias = Callable[[Loan, Unit], Awaitable[T]]
+_Turn: TypeAlias = asyncio.Lock | asyncio.Semaphore
 _log = logging.getLogger("asgi_apikey")
 
 _TRIES: Final = 3
 _LONGEST_DEADLINE: Final[Seconds] = 3_600.0  # in milliseconds it must fit into 31 bits
-_MIGRATION_DEADLINE: Final[Seconds] = 60.0
 
 
 def keys_in(database: Database, *, deadline: Seconds = 2.0, connections: int = 4) -> SQLRepository:
@@ -78,7 +78,8 @@ class DatabasesDriver:
 
     Args:
         database: Not one with `force_rollback`, which never commits.
-        deadline: Seconds that a call may take, from the call to the answer, give or take 0.1 s.
+        deadline: Seconds that a call may take, from the call to the answer, give or take 0.1 s. What works on many rows
+            has a longer one.
         connections: The most that each event loop has at once; leave the application enough of its pool.
 
     Raises:
@@ -127,14 +128,14 @@ class DatabasesDriver:
             return await self._look(loan)
 
         async def migrate(loan: Loan, _: Unit) -> None:
-            await loan.migrate(patience=0.75 * _MIGRATION_DEADLINE)
+            await loan.migrate(patience=MIGRATE_AFTER)
             await self._check(loan)
 
         missing = await self._lent(place, look, create=may_create)
         if missing and not may_create:
             raise _behind(missing)
         if missing:
-            await self._lent(place, migrate, turn=place.lines.changing, deadline=_MIGRATION_DEADLINE)
+            await self._lent(place, migrate, turn=place.lines.changing, deadline=MIGRATE)
         place.opened = True
 
     async def close(self) -> None:
@@ -147,20 +148,21 @@ class DatabasesDriver:
             await place.units.finish(patience=self._deadline)
         await self._dialect.close(patience=self._deadline)
 
-    async def fetch(self, sql: str, args: Sequence[Value] = ()) -> list[Row]:
+    async def fetch(self, sql: str, args: Sequence[Value] = (), *, deadline: Seconds | None = None) -> list[Row]:
         """Run one reading statement by itself.
 
         Raises:
-            StoreUnavailable: No answer within `deadline`, or an error for one.
+            StoreUnavailable: No answer within the deadline, or an error for one.
         """
 
         async def read(loan: Loan, _: Unit) -> list[Row]:
             await self._check(loan)
             return await loan.fetch(sql, args)
 
-        return await self._used(self._here(), read)
+        place = self._here()
+        return await self._used(place, read, turn=None if deadline is None else place.lines.browsing, deadline=deadline)
 
-    async def change(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    async def change(self, work: Callable[[Transaction], Awaitable[T]], *, deadline: Seconds | None = None) -> T:
         """Run `work` in a transaction that holds the change lock, so that commit order is feed order.
 
         `work` is run again, at most twice, where PostgreSQL says that the same transaction may now succeed.
@@ -174,9 +176,9 @@ class DatabasesDriver:
             return await loan.change(_watched(unit, work))
 
         place = self._here()
-        return await self._used(place, change, turn=place.lines.changing)
+        return await self._used(place, change, turn=place.lines.changing, deadline=deadline)
 
-    async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    async def write(self, work: Callable[[Transaction], Awaitable[T]], *, deadline: Seconds | None = None) -> T:
         """Run `work` like `change`, but without the change lock.
 
         Raises:
@@ -188,16 +190,18 @@ class DatabasesDriver:
             return await loan.write(_watched(unit, work))
 
         place = self._here()
-        return await self._used(place, write, turn=place.lines.writing)
+        return await self._used(place, write, turn=place.lines.writing, deadline=deadline)
 
     def _here(self) -> _Place:
         _running_loop()
         return self._places.here()
 
-    async def _used(self, place: _Place, use: _Use[T], *, turn: asyncio.Lock | None = None) -> T:
+    async def _used(
+        self, place: _Place, use: _Use[T], *, turn: _Turn | None = None, deadline: Seconds | None = None
+    ) -> T:
         """Run `use` for a caller who cannot do anything about a wrong configuration."""
         try:
-            return await self._lent(place, use, turn=turn)
+            return await self._lent(place, use, turn=turn, deadline=deadline)
         except ConfigurationError as error:
             raise StoreUnavailable(str(error)) from error
 
@@ -206,7 +210,7 @@ class DatabasesDriver:
         place: _Place,
         use: _Use[T],
         *,
-        turn: asyncio.Lock | None = None,
+        turn: _Turn | None = None,
         deadline: Seconds | None = None,
         create: bool = False,
     ) -> T:
@@ -216,7 +220,7 @@ class DatabasesDriver:
             async with nullcontext() if turn is None else turn, place.lines.slots:
                 return await self._with_loan(unit, use, create=create)
 
-        return await place.units.run(work, deadline=self._deadline if deadline is None else deadline)
+        return await place.units.run(work, deadline=allowed(self._deadline, deadline))
 
     async def _with_loan(self, unit: Unit, use: _Use[T], *, create: bool) -> T:
         """Run `use` on a connection; on another one, if the first had died while nobody used it."""
@@ -269,7 +273,7 @@ def _dialect_of(database: Database, *, deadline: Seconds, connections: int) -> D
     if name == "sqlite":
         from asgi_apikey.repositories.databases.sqlite import SQLiteDialect
 
-        return SQLiteDialect(database)
+        return SQLiteDialect(database, deadline=deadline)
     if name in ("postgresql", "postgres") and driver != "aiopg":
         from asgi_apikey.repositories.databases.postgres import PostgresDialect
 

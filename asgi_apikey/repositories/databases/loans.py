@@ -95,11 +95,13 @@ class Lines:
 
     Attributes:
         slots: One for each connection that we may have at once.
+        browsing: One for each that may read many rows at once; the others are left to the reads of requests.
         changing: Changes wait for each other here; in the database each would hold a connection meanwhile.
         writing: Other writes do, too.
     """
 
     slots: asyncio.Semaphore
+    browsing: asyncio.Semaphore
     changing: asyncio.Lock
     writing: asyncio.Lock
 
@@ -136,6 +138,11 @@ class Dialect(Protocol):
     async def close(self, *, patience: Seconds) -> None:
         """Release what is ours, and only that, within `patience` seconds."""
         ...
+
+
+def lines(connections: int, changing: asyncio.Lock, writing: asyncio.Lock) -> Lines:
+    """Return the lines before so many connections."""
+    return Lines(asyncio.Semaphore(connections), asyncio.Semaphore(max(1, connections // 2)), changing, writing)
 
 
 async def enter(connection: Connection) -> None:

@@ -14,7 +14,7 @@ from databases.core import Connection
 from asgi_apikey.errors import StoreUnavailable
 from asgi_apikey.models import Seconds
 from asgi_apikey.perloop import PerLoop
-from asgi_apikey.repositories.databases.loans import Lines, Loan, enter
+from asgi_apikey.repositories.databases.loans import Lines, Loan, enter, lines
 from asgi_apikey.repositories.databases.units import Unit, nothing
 from asgi_apikey.repositories.driver import Transaction
 from asgi_apikey.repositories.migrations import Migration, migrations
@@ -53,9 +53,7 @@ class PostgresDialect:
     def __init__(self, database: Database, *, connections: int, deadline: Seconds) -> None:
         self.steps = migrations("postgres")
         self.skip_locked = SKIP_LOCKED
-        limits = Limits(lock=0.75 * deadline, statement=deadline, idle=2 * deadline)
-        # The sessions are not ours: whatever we set ends with our transaction.
-        self._limits = "; ".join(f"SET LOCAL {name} = {value}" for name, value in limits.settings().items())
+        self._limits = Limits.within(deadline)
         self._placeholders = Placeholders()
         self._database = database
         self._checked: WeakSet[object] = WeakSet()
@@ -66,7 +64,7 @@ class PostgresDialect:
 
     def lines(self, connections: int) -> Lines:
         """Changes wait in one line, other writes in another: those do not need the change lock."""
-        return Lines(asyncio.Semaphore(connections), asyncio.Lock(), asyncio.Lock())
+        return lines(connections, asyncio.Lock(), asyncio.Lock())
 
     async def take(self, unit: Unit, *, create: bool) -> Loan:
         """Take a connection from a pool; asyncpg can be cancelled while we wait for it.
@@ -80,7 +78,8 @@ class PostgresDialect:
             await enter(connection)
         # The pool's proxy forgets a connection that is terminated, and cannot even be asked whether it is closed then.
         raw = getattr(connection.raw_connection, "_con", connection.raw_connection)
-        session = Session(raw, self._placeholders, self._limits)
+        # The session is not ours: whatever we set ends with our transaction.
+        session = Session(raw, self._placeholders, self._limits.lasting(unit.deadline).set_local())
         loan = _PostgresLoan(connection, unit, raw=raw, session=session, steps=self.steps, checked=self._checked)
         # From here on nothing inside of asyncpg is cancelled: it would ask the server to stop, and wait for its answer.
         unit.end = loan.terminate

@@ -19,7 +19,7 @@ from databases.core import Connection
 
 from asgi_apikey.errors import ConfigurationError, StoreUnavailable
 from asgi_apikey.models import Seconds
-from asgi_apikey.repositories.databases.loans import Lines, Loan, enter
+from asgi_apikey.repositories.databases.loans import Lines, Loan, enter, lines
 from asgi_apikey.repositories.databases.units import Unit, nothing
 from asgi_apikey.repositories.driver import Transaction
 from asgi_apikey.repositories.migrations import Migration, migrations, pending
@@ -27,6 +27,7 @@ from asgi_apikey.repositories.owned import Progress
 from asgi_apikey.repositories.records import Row, Value
 from asgi_apikey.repositories.sqlite.connection import SQLiteConnection
 from asgi_apikey.repositories.sqlite.file import FileIdentity, create_file, find_file
+from asgi_apikey.repositories.sqlite.schema import apply
 
 T = TypeVar("T")
 
@@ -37,17 +38,22 @@ _PART_FOR_LOCKS: Final = 0.9  # of what is left of the deadline: SQLite's own "b
 class SQLiteDialect:
     """A file, reached through the `Database` itself: its connections belong to no event loop.
 
+    Args:
+        database: The application's.
+        deadline: Seconds that the locks of others are waited for at most.
+
     Raises:
         ConfigurationError: The database is not a file, or SQLite is too old.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, deadline: Seconds) -> None:
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             raise ConfigurationError(f"SQLite 3.37 or newer is needed; this Python has {sqlite3.sqlite_version}")
         self.steps = migrations("sqlite")
         self.skip_locked = ""
         self._database = database
         self._path = _path_of(database)
+        self._deadline = deadline
 
     def lines(self, connections: int) -> Lines:
         """SQLite has one write lock, so there is one line for all writes.
@@ -55,7 +61,7 @@ class SQLiteDialect:
         Its waiters poll it, each time later; in our own line, whoever is next goes at once.
         """
         turn = asyncio.Lock()
-        return Lines(asyncio.Semaphore(connections), turn, turn)
+        return lines(connections, turn, turn)
 
     async def take(self, unit: Unit, *, create: bool) -> Loan:
         """Open the file.
@@ -76,7 +82,7 @@ class SQLiteDialect:
             raise StoreUnavailable(f"the SQLite file at {self._path} cannot be opened") from error
         loan = _SQLiteLoan(connection, unit, path=self._path, file=file, steps=self.steps)
         try:
-            await loan.prepare()
+            await loan.prepare(self._deadline)
         except BaseException:
             await loan.give_back()
             raise
@@ -107,8 +113,11 @@ class _SQLiteLoan:
         self._steps = steps
         self._interruption: asyncio.Task[None] | None = None
 
-    async def prepare(self) -> None:
+    async def prepare(self, patience: Seconds) -> None:
         """Make sure of the file, and that no statement waits for longer than the unit has time.
+
+        Args:
+            patience: Seconds that the locks of others are waited for at most, however much time the unit has.
 
         Raises:
             StoreUnavailable: Another file has this name now, or the unit's time was up meanwhile.
@@ -116,7 +125,7 @@ class _SQLiteLoan:
         self._unit.check_time()
         self._unit.end = self._interrupt
         self._check_in_place()
-        left = max(0.0, self._unit.ends_at - asyncio.get_running_loop().time())
+        left = min(patience, max(0.0, self._unit.ends_at - asyncio.get_running_loop().time()))
         await self._wait_for_locks(_PART_FOR_LOCKS * left)
 
     @property
@@ -135,12 +144,7 @@ class _SQLiteLoan:
         async def work(transaction: Transaction) -> None:
             # Read again under the lock: of several processes that start at once, the first one has done it all.
             version, _ = await _store_of(transaction.fetch)
-            for step in pending(self._steps, version):
-                for statement in step.statements:
-                    await transaction.fetch(statement)
-                await transaction.fetch(
-                    "UPDATE api_key_meta SET value = ? WHERE name = 'schema_version'", (str(step.number),)
-                )
+            await apply(transaction, pending(self._steps, version))
 
         await self._wait_for_locks(patience)
         await self.write(work)

@@ -25,6 +25,7 @@ class Unit:
     """How far a unit of work has come, and how to end it from outside.
 
     Attributes:
+        deadline: Seconds that it has.
         ends_at: When its time is up, on the loop's clock.
         end: Ends what it waits for now: at first the task itself, later the statement or the connection.
         holding: Whether it holds a connection: a caller who leaves now leaves it to its end.
@@ -33,9 +34,10 @@ class Unit:
         expired: Whether its time is up.
     """
 
-    __slots__ = ("began", "committing", "end", "ends_at", "expired", "holding")
+    __slots__ = ("began", "committing", "deadline", "end", "ends_at", "expired", "holding")
 
-    def __init__(self, ends_at: Seconds) -> None:
+    def __init__(self, deadline: Seconds, ends_at: Seconds) -> None:
+        self.deadline = deadline
         self.ends_at = ends_at
         self.end: Callable[[], object] = nothing
         self.holding = False
@@ -78,7 +80,7 @@ class Units:
             StoreUnavailable: Out of time; `outcome_unknown` if a COMMIT may have been sent and no answer came.
         """
         loop = asyncio.get_running_loop()
-        unit = Unit(loop.time() + deadline)
+        unit = Unit(deadline, loop.time() + deadline)
         task = asyncio.create_task(work(unit))
         unit.end = task.cancel
         # Not the caller's business: he may have left, and somebody must still end what hangs.

@@ -33,10 +33,12 @@ class Address:
     Attributes:
         dsn: The URL as asyncpg reads it; holds the password.
         statement_cache_size: Prepared statements that each connection keeps; 0 behind a pooler of transactions.
+        pool_size: The most connections of one event loop; None for the default.
     """
 
     dsn: str = field(repr=False)
     statement_cache_size: int
+    pool_size: int | None = None
 
 
 def address_of(url: str, *, statement_cache_size: int | None = None) -> Address:
@@ -64,6 +66,7 @@ def address_of(url: str, *, statement_cache_size: int | None = None) -> Address:
     _check(parts.netloc, parts.path, parts.fragment)
     options = {_SYNONYMS.get(name, name): value for name, value in options.items()}
     size = options.pop("statement_cache_size", str(STATEMENTS))
+    pool_size = options.pop("pool_size", None)
     if "sslmode" in options:
         options["sslmode"] = _SSL_WORDS.get(options["sslmode"].lower(), options["sslmode"])
     if "," in parts.netloc + options.get("host", ""):
@@ -71,7 +74,8 @@ def address_of(url: str, *, statement_cache_size: int | None = None) -> Address:
     query = f"?{urlencode(options, quote_via=quote)}" if options else ""
     # By hand: `urlunsplit` drops the slashes of an empty host, which stands for the socket of this machine.
     dsn = f"postgresql://{parts.netloc}{parts.path}{query}"
-    return Address(dsn, _size(size) if statement_cache_size is None else _size(str(statement_cache_size)))
+    size = size if statement_cache_size is None else str(statement_cache_size)
+    return Address(dsn, _size(size), None if pool_size is None else _pool_size(pool_size))
 
 
 def _check(netloc: str, path: str, fragment: str) -> None:
@@ -86,4 +90,10 @@ def _check(netloc: str, path: str, fragment: str) -> None:
 def _size(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise ConfigurationError("statement_cache_size must be 0 (behind a pooler of transactions) or more")
+    return int(text)
+
+
+def _pool_size(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ConfigurationError("pool_size must be a whole number of connections, 3 or more")
     return int(text)

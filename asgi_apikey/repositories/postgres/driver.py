@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 from asgi_apikey.errors import ConfigurationError, StoreUnavailable
 from asgi_apikey.models import Seconds
 from asgi_apikey.perloop import PerLoop
-from asgi_apikey.repositories.driver import Transaction
+from asgi_apikey.repositories.driver import Transaction, allowed
 from asgi_apikey.repositories.postgres.address import address_of
 from asgi_apikey.repositories.postgres.meanings import is_lost, is_read_only, is_transient
 from asgi_apikey.repositories.postgres.opener import Opener
@@ -26,6 +26,7 @@ _WRITERS: Final = 2
 """Connections kept for writes: one for changes, one for what needs no change lock. A flood of reads cannot hold up a
 revocation, and writers who wait for a lock cannot take the connections of readers."""
 
+_CONNECTIONS: Final = 10
 _TRIES: Final = 3
 _LONGEST_DEADLINE: Final[Seconds] = 3_600.0  # in milliseconds it must fit into 31 bits
 _LONGEST_IDLE: Final[Seconds] = 120.0  # below the shortest common limit of firewalls and balancers, 240 s
@@ -36,6 +37,8 @@ class _Place:
 
     def __init__(self, opener: Opener, *, readers: int, deadline: Seconds) -> None:
         self.readers = Pool(opener.connect, size=readers, longest_idle=_LONGEST_IDLE)
+        # Reads of many rows leave the other half to the reads of requests.
+        self.browsing = asyncio.Semaphore(max(1, readers // 2))
         self.writers = Pool(opener.connect, size=_WRITERS, longest_idle=_LONGEST_IDLE)
         # In line here, before a connection is taken: the server could only let one of ours change at a time anyway.
         self.changing = asyncio.Lock()
@@ -74,8 +77,9 @@ class PostgresDriver:
 
     Args:
         url: `postgresql://user:password@host:port/database?option=value`, see `address_of` for the options.
-        deadline: Seconds that a call may take.
-        pool_size: The most connections of one event loop, at least 3: two are for writes.
+        deadline: Seconds that a call may take. By default, a request that waits for it is answered within a second.
+        pool_size: The most connections of one event loop, at least 3: two are for writes. Default: the URL's option
+            of that name, or 10.
         statement_cache_size: Prepared statements that each connection keeps. 0 behind PgBouncer or another pooler of
             transactions; each statement then costs one more round trip.
 
@@ -90,17 +94,19 @@ class PostgresDriver:
         self,
         url: str,
         *,
-        deadline: Seconds = 1.0,
-        pool_size: int = 10,
+        deadline: Seconds = 0.9,
+        pool_size: int | None = None,
         statement_cache_size: int | None = None,
     ) -> None:
         if not 0 < deadline <= _LONGEST_DEADLINE:
             raise ConfigurationError(f"deadline must be positive seconds, at most {_LONGEST_DEADLINE:g}")
+        address = address_of(url, statement_cache_size=statement_cache_size)
+        if pool_size is None:
+            pool_size = _CONNECTIONS if address.pool_size is None else address.pool_size
         if pool_size <= _WRITERS:
             raise ConfigurationError(
                 f"pool_size must be at least {_WRITERS + 1}: {_WRITERS} connections are for writes"
             )
-        address = address_of(url, statement_cache_size=statement_cache_size)
         self._deadline = deadline
         self._opener = opener = Opener(address, deadline=deadline)
         # A place does not know this object: so it can be collected, and its connections be discarded, while they live.
@@ -137,11 +143,11 @@ class PostgresDriver:
             else:
                 _discard(loop, place)
 
-    async def fetch(self, sql: str, args: Sequence[Value] = ()) -> list[Row]:
+    async def fetch(self, sql: str, args: Sequence[Value] = (), *, deadline: Seconds | None = None) -> list[Row]:
         """Run one reading statement by itself.
 
         Raises:
-            StoreUnavailable: No answer within `deadline`, or an error for one.
+            StoreUnavailable: No answer within the deadline, or an error for one.
         """
         place = self._places.here()
 
@@ -149,11 +155,13 @@ class PostgresDriver:
             return await session.fetch(sql, args)
 
         try:
+            if deadline is not None:
+                return await self._browse(place, read, allowed(self._deadline, deadline))
             return await place.operations.run(lambda operation: _with_session(place.readers, operation, read))
         except ConfigurationError as error:
             raise StoreUnavailable(str(error)) from error
 
-    async def change(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    async def change(self, work: Callable[[Transaction], Awaitable[T]], *, deadline: Seconds | None = None) -> T:
         """Run `work` in a transaction that holds the change lock, so that commit order is feed order.
 
         `work` is run again, at most twice, where the server says that the same transaction may now succeed.
@@ -162,20 +170,45 @@ class PostgresDriver:
             StoreUnavailable: Not committed; or, with `outcome_unknown`, perhaps committed.
         """
         place = self._places.here()
-        return await self._write(place, place.changing, work, LOCK_CHANGES)
+        return await self._write(place, place.changing, work, LOCK_CHANGES, deadline)
 
-    async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    async def write(self, work: Callable[[Transaction], Awaitable[T]], *, deadline: Seconds | None = None) -> T:
         """Run `work` like `change`, but without the change lock.
 
         Raises:
             StoreUnavailable: Not committed; or, with `outcome_unknown`, perhaps committed.
         """
         place = self._places.here()
-        return await self._write(place, place.writing, work, "")
+        return await self._write(place, place.writing, work, "", deadline)
+
+    async def _browse(self, place: _Place, read: Callable[[Session], Awaitable[T]], deadline: Seconds) -> T:
+        """Read in a transaction, because there the server can be given another limit for a statement."""
+        prologue = self._limits_of(deadline)
+
+        async def in_turn(operation: Operation) -> T:
+            async with place.browsing:
+                return await _with_session(
+                    place.readers, operation, lambda session: _transact(session, operation, read, prologue)
+                )
+
+        try:
+            return await place.operations.run(in_turn, deadline=deadline)
+        except StoreUnavailable as error:
+            # Nothing was changed, whatever became of the transaction.
+            error.outcome_unknown = False
+            raise
 
     async def _write(
-        self, place: _Place, turn: asyncio.Lock, work: Callable[[Transaction], Awaitable[T]], prologue: str
+        self,
+        place: _Place,
+        turn: asyncio.Lock,
+        work: Callable[[Transaction], Awaitable[T]],
+        prologue: str,
+        deadline: Seconds | None,
     ) -> T:
+        if deadline is not None:
+            prologue = "; ".join(filter(None, (self._limits_of(allowed(self._deadline, deadline)), prologue)))
+
         async def in_turn(operation: Operation) -> T:
             async with turn:
                 return await _with_session(
@@ -183,7 +216,7 @@ class PostgresDriver:
                 )
 
         try:
-            return await place.operations.run(in_turn)
+            return await place.operations.run(in_turn, deadline=deadline)
         except ConfigurationError as error:
             raise StoreUnavailable(str(error)) from error
         except StoreUnavailable as error:
@@ -191,6 +224,9 @@ class PostgresDriver:
                 # Perhaps no longer the primary. New connections look for it again, also those of readers.
                 place.drop_idle()
             raise
+
+    def _limits_of(self, deadline: Seconds) -> str:
+        return self._opener.limits.lasting(deadline).set_local()
 
     async def _reach(self, place: _Place) -> None:
         """Have at least one connection, whose store was found to be the right one."""
@@ -228,7 +264,7 @@ async def _with_session(pool: Pool, operation: Operation, use: Callable[[Session
 
 
 async def _transact(
-    session: Session, operation: Operation, work: Callable[[Transaction], Awaitable[T]], prologue: str
+    session: Session, operation: Operation, work: Callable[[Session], Awaitable[T]], prologue: str
 ) -> T:
     """Run `work` in a transaction, again where that makes sense."""
     for tries_left in reversed(range(_TRIES)):
@@ -241,7 +277,7 @@ async def _transact(
 
 
 async def _transact_once(
-    session: Session, operation: Operation, work: Callable[[Transaction], Awaitable[T]], prologue: str
+    session: Session, operation: Operation, work: Callable[[Session], Awaitable[T]], prologue: str
 ) -> T:
     operation.committing = False
     try:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Final
 
 from asgi_apikey.errors import StoreUnavailable
 from asgi_apikey.models import Seconds
+from asgi_apikey.repositories.driver import MIGRATE, MIGRATE_AFTER
 from asgi_apikey.repositories.migrations import migrations, pending
 from asgi_apikey.repositories.postgres.address import Address
 from asgi_apikey.repositories.postgres.operation import Operation, Operations
@@ -17,8 +17,6 @@ from asgi_apikey.repositories.postgres.session import Limits, Session, connect
 
 _log = logging.getLogger("asgi_apikey")
 
-_MIGRATION_DEADLINE: Final[Seconds] = 60.0
-
 
 class Opener:
     """The way to one store.
@@ -26,17 +24,20 @@ class Opener:
     Args:
         address: Where it is.
         deadline: Seconds for which to wait for a connection, and then for its answer.
+
+    Attributes:
+        limits: Which the server has for our sessions.
     """
 
     def __init__(self, address: Address, *, deadline: Seconds) -> None:
         self._address = address
         self._deadline = deadline
-        self._limits = Limits(lock=0.75 * deadline, statement=deadline, idle=2 * deadline)
+        self.limits = Limits.within(deadline)
         self._placeholders = Placeholders()
         self._steps = migrations("postgres")
         self._database_id: str | None = None
         self._behind = False
-        self._migrations = Operations(_MIGRATION_DEADLINE)
+        self._migrations = Operations(MIGRATE)
         self._warned = False
 
     @property
@@ -51,7 +52,7 @@ class Opener:
             StoreUnavailable: No answer in time, no key store there (yet), or another one than before.
             ConfigurationError: The URL or the database cannot be used, or the schema is newer than ours.
         """
-        session = await connect(self._address, self._placeholders, limits=self._limits, deadline=self._deadline)
+        session = await connect(self._address, self._placeholders, limits=self.limits, deadline=self._deadline)
         timer = asyncio.get_running_loop().call_later(self._deadline, session.terminate)
         try:
             self._check(await store_of(session))
@@ -74,7 +75,7 @@ class Opener:
             session = await connect(self._address, self._placeholders, limits=None, deadline=self._deadline)
             operation.session = session
             try:
-                await migrate(session, self._steps, lock_timeout=0.75 * _MIGRATION_DEADLINE)
+                await migrate(session, self._steps, lock_timeout=MIGRATE_AFTER)
                 await session.close(patience=self._deadline)
             finally:
                 session.terminate()

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from asgi_apikey.errors import StoreUnavailable
 from asgi_apikey.models import Seconds
+from asgi_apikey.repositories.driver import allowed
 from asgi_apikey.repositories.postgres.session import Session
 
 T = TypeVar("T")
@@ -60,34 +61,38 @@ class Operations:
         self._deadline = deadline
         self._tasks: set[asyncio.Task[object]] = set()
 
-    async def run(self, work: Callable[[Operation], Coroutine[object, object, T]]) -> T:
+    async def run(
+        self, work: Callable[[Operation], Coroutine[object, object, T]], *, deadline: Seconds | None = None
+    ) -> T:
         """Return what `work` returns.
 
         When the caller is cancelled, an operation that still waits for a session is dropped, and one that has a
         session goes on to its end, at most for another deadline.
 
+        Args:
+            work: Keeps the attributes of the operation that it is given.
+            deadline: Seconds, if more than the usual ones.
+
         Raises:
             StoreUnavailable: Out of time; `outcome_unknown` if a COMMIT was on its way.
         """
-        operation = Operation()
+        operation, patience = Operation(), allowed(self._deadline, deadline)
         task = asyncio.create_task(work(operation))
         operation.task = task
         self._own(task)
         try:
             # `asyncio.wait` leaves the task alone when it is itself cancelled or runs out of time.
-            await asyncio.wait({task}, timeout=self._deadline)
+            await asyncio.wait({task}, timeout=patience)
         except asyncio.CancelledError:
             if operation.session is None:
                 operation.expire()
             else:
-                asyncio.get_running_loop().call_later(self._deadline, operation.expire)
+                asyncio.get_running_loop().call_later(patience, operation.expire)
             raise
         if task.done() and not task.cancelled():
             return task.result()
         operation.expire()
-        raise StoreUnavailable(
-            f"PostgreSQL did not answer within {self._deadline:g} s", outcome_unknown=operation.committing
-        )
+        raise StoreUnavailable(f"PostgreSQL did not answer within {patience:g} s", outcome_unknown=operation.committing)
 
     async def finish(self) -> None:
         """Wait for operations whose callers have left, at most for a deadline."""

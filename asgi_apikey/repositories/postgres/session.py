@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, cast
 
 import asyncpg  # type: ignore[import-untyped]  # it ships no types
@@ -40,6 +40,15 @@ class Limits:
     statement: Seconds
     idle: Seconds
 
+    @classmethod
+    def within(cls, deadline: Seconds) -> Limits:
+        """Return the limits of operations that have so many seconds."""
+        return cls(lock=0.75 * deadline, statement=deadline, idle=2 * deadline)
+
+    def lasting(self, deadline: Seconds) -> Limits:
+        """Return those of an operation that has more time; it waits no longer for a lock."""
+        return replace(self, statement=deadline, idle=2 * deadline)
+
     def settings(self) -> Mapping[str, str]:
         """PostgreSQL's names for them, with values in milliseconds."""
         limits = {
@@ -48,6 +57,10 @@ class Limits:
             "idle_in_transaction_session_timeout": self.idle,
         }
         return {name: str(max(1, round(seconds * 1000))) for name, seconds in limits.items()}
+
+    def set_local(self) -> str:
+        """Statements that make them hold until the end of a transaction."""
+        return "; ".join(f"SET LOCAL {name} = {value}" for name, value in self.settings().items())
 
 
 class Session:
@@ -182,7 +195,7 @@ async def connect(address: Address, placeholders: Placeholders, *, limits: Limit
     settings = dict(limits.settings()) if limits is not None else {}
     # A pooler of transactions refuses parameters of the session, and would not keep them anyway.
     pooled = address.statement_cache_size == 0
-    set_local = "; ".join(f"SET LOCAL {name} = {value}" for name, value in settings.items())
+    set_local = limits.set_local() if limits is not None and pooled else ""
     with translated():
         raw = await asyncpg.connect(
             address.dsn,
@@ -192,4 +205,4 @@ async def connect(address: Address, placeholders: Placeholders, *, limits: Limit
             max_cached_statement_lifetime=0,
             server_settings={} if pooled else {"application_name": "asgi-apikey", **settings},
         )
-    return Session(raw, placeholders, set_local if pooled else "")
+    return Session(raw, placeholders, set_local)

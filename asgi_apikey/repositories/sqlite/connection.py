@@ -14,15 +14,16 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 import aiosqlite
 
 from asgi_apikey.errors import StoreUnavailable
 from asgi_apikey.models import Seconds
+from asgi_apikey.repositories.deadlines import Deadlines
 from asgi_apikey.repositories.driver import Transaction
 from asgi_apikey.repositories.owned import OwnedTasks, Progress
 from asgi_apikey.repositories.records import Row, Value
@@ -68,6 +69,7 @@ class SQLiteConnection:
         self._raw = raw
         self._turn = asyncio.Lock()
         self._owned = OwnedTasks()
+        self._deadlines = Deadlines()
         self._transaction: Transaction = _OpenTransaction(self)
 
     async def fetch(self, sql: str, args: Sequence[Value] = (), *, deadline: Seconds) -> list[Row]:
@@ -77,7 +79,7 @@ class SQLiteConnection:
             StoreUnavailable: It failed, or did not end within `deadline` seconds.
         """
         try:
-            async with asyncio.timeout(deadline):
+            with self._deadlines.within(deadline):
                 await self._turn.acquire()
                 return await self._fetch_in_turn(sql, args)
         except TimeoutError as error:
@@ -106,14 +108,19 @@ class SQLiteConnection:
 
     async def run(self, sql: str, args: Sequence[Value] = ()) -> list[Row]:
         """Run one statement for whoever has the turn."""
-        with self._translated():
-            return list(await self._raw.execute_fetchall(sql, args))
+        try:
+            # It is a list, whatever its type says.
+            return cast("list[Row]", await self._raw.execute_fetchall(sql, args))
+        except _ERRORS as error:
+            raise self._translated(error) from error
 
     async def run_many(self, sql: str, rows: Sequence[Sequence[Value]]) -> None:
         """Run one statement for each row of parameters, for whoever has the turn."""
-        with self._translated():
+        try:
             cursor = await self._raw.executemany(sql, rows)
             await cursor.close()
+        except _ERRORS as error:
+            raise self._translated(error) from error
 
     async def close(self) -> None:
         """Close, once whoever has the turn is through."""
@@ -171,15 +178,13 @@ class SQLiteConnection:
         with suppress(*_ERRORS):
             self.healthy = self.healthy and not self._raw.in_transaction
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except _ERRORS as error:
-            code = _code_of(error)
-            self.healthy = self.healthy and code in _HARMLESS
-            meaning = _MEANINGS.get(code, "SQLite refused the statement") if code else "the SQLite connection was lost"
-            raise StoreUnavailable(meaning) from error
+    def _translated(self, error: Exception) -> StoreUnavailable:
+        """Return what an error of the driver means to our callers; after most, the connection is not healthy."""
+        code = _code_of(error)
+        self.healthy = self.healthy and code in _HARMLESS
+        return StoreUnavailable(
+            _MEANINGS.get(code, "SQLite refused the statement") if code else "the SQLite connection was lost"
+        )
 
 
 class _OpenTransaction:
@@ -212,8 +217,10 @@ async def connect(path: Path, *, busy_timeout: Seconds) -> SQLiteConnection:
         lambda: aiosqlite.connect(location, uri=True, timeout=busy_timeout, isolation_level=None),
     )
     connection = SQLiteConnection(raw)
-    with connection._translated():
+    try:
         await raw
+    except _ERRORS as error:
+        raise connection._translated(error) from error
     return connection
 
 

@@ -9,47 +9,66 @@ import sqlite3
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
 from asgi_apikey.errors import ConfigurationError, StoreUnavailable
 from asgi_apikey.models import Seconds
-from asgi_apikey.repositories.driver import Transaction
+from asgi_apikey.repositories.driver import MIGRATE, MIGRATE_AFTER, Transaction, allowed
 from asgi_apikey.repositories.migrations import migrations, pending
 from asgi_apikey.repositories.owned import OwnedTasks, Progress
 from asgi_apikey.repositories.records import Row, Value
-from asgi_apikey.repositories.sqlite.connection import SQLiteConnection, connect, is_busy
-from asgi_apikey.repositories.sqlite.file import FileIdentity, FoundFile, create_file, find_file
+from asgi_apikey.repositories.sqlite.connection import SQLiteConnection, connect
+from asgi_apikey.repositories.sqlite.file import FileIdentity, FoundFile, create_file, find_file, is_at
+from asgi_apikey.repositories.sqlite.schema import meta_of, migrate_file
 
 T = TypeVar("T")
 _log = logging.getLogger("asgi_apikey")
 
 _OLDEST_SQLITE: Final = (3, 37, 0)  # STRICT tables; RETURNING came with 3.35
-_WAL_RETRY: Final[Seconds] = 0.01
 
 
-@dataclass(frozen=True, slots=True)
 class _Connections:
-    """What one event loop has open."""
+    """What one event loop has open.
 
-    file: FileIdentity
-    reader: SQLiteConnection
-    writer: SQLiteConnection
+    Attributes:
+        file: The file, as it was opened.
+        reader: For reads of requests.
+        writer: For everything that writes.
+        browser: For reads of many rows, which no request is to wait for; None until there is the first of them.
+        opening: Held while the browser is opened.
+        closed: Whether nothing may be opened any more.
+    """
+
+    __slots__ = ("browser", "closed", "file", "opening", "reader", "writer")
+
+    def __init__(self, file: FileIdentity, reader: SQLiteConnection, writer: SQLiteConnection) -> None:
+        self.file = file
+        self.reader = reader
+        self.writer = writer
+        self.browser: SQLiteConnection | None = None
+        self.opening = asyncio.Lock()
+        self.closed = False
 
     @property
     def healthy(self) -> bool:
         return self.reader.healthy and self.writer.healthy
 
     async def close(self) -> None:
-        # The writer last: the last connection to leave a file merges its log, and the reader may not write.
+        async with self.opening:
+            self.closed = True
+            if self.browser is not None:
+                await self.browser.close()
+        # The writer last: the last connection to leave a file merges its log, and the others may not write.
         await self.reader.close()
         await self.writer.close()
 
     def discard(self) -> None:
-        self.reader.discard()
-        self.writer.discard()
+        self.closed = True
+        for each in (self.reader, self.browser, self.writer):
+            if each is not None:
+                each.discard()
 
 
 class _Place:
@@ -72,7 +91,8 @@ class SQLiteDriver:
     on a disk that keeps its promises. It costs one `fsync` a change, which WAL's usual NORMAL saves by letting a
     power failure undo the last commits: here that could bring a revoked key back.
 
-    Each event loop has connections of its own, made on first use, remade after a fork. asyncio only.
+    Each event loop has connections of its own, made on first use, remade after a fork: one reads for requests, one
+    writes, and a third one searches and exports. asyncio only.
 
     When the file is unlinked, or another takes its place, every call raises StoreUnavailable rather than go on
     answering from a file that nobody else sees. A copy or backup of the same store is then opened by the next call;
@@ -82,7 +102,8 @@ class SQLiteDriver:
     Args:
         path: The file; a relative one is resolved now.
         busy_timeout: Seconds for which a write waits for another process's write.
-        deadline: Seconds that a read may take; a write may take `busy_timeout` more.
+        deadline: Seconds that a read may take; a write may take `busy_timeout` more. What works on many rows has a
+            longer one, see `driver`.
 
     Raises:
         ConfigurationError: A duration is not positive, `path` is `:memory:`, or SQLite is older than 3.37.
@@ -104,6 +125,7 @@ class SQLiteDriver:
         self._steps = migrations("sqlite")
         self._database_id: str | None = None
         self._foreign: FoundFile | None = None
+        self._behind = False
         self._inherited: list[_Places] = []
         self._start_in_this_process()
 
@@ -130,24 +152,27 @@ class SQLiteDriver:
             with suppress(StoreUnavailable):
                 await self._owned.run(partial(_close, connections), patience=self._deadline, what="closing")
 
-    async def fetch(self, sql: str, args: Sequence[Value] = ()) -> list[Row]:
-        """Run one statement on the reading connection.
+    async def fetch(self, sql: str, args: Sequence[Value] = (), *, deadline: Seconds | None = None) -> list[Row]:
+        """Run one statement on the reading connection; on another one, if it asks for a longer deadline.
 
         Raises:
-            StoreUnavailable: No answer within `deadline`, or the file is not what it was.
+            StoreUnavailable: No answer within the deadline, or the file is not what it was.
         """
-        connections = await self._usable()
-        return await connections.reader.fetch(sql, args, deadline=self._deadline)
+        connections = self._open_now() or await self._usable()
+        if deadline is None:
+            return await connections.reader.fetch(sql, args, deadline=self._deadline)
+        browser = await self._browser(connections)
+        return await browser.fetch(sql, args, deadline=allowed(self._deadline, deadline))
 
-    async def change(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    async def change(self, work: Callable[[Transaction], Awaitable[T]], *, deadline: Seconds | None = None) -> T:
         """Run `work` in a write transaction. SQLite has one write lock, so it is the change lock too.
 
         Raises:
             StoreUnavailable: Not committed; or, with `outcome_unknown`, perhaps committed.
         """
-        return await self.write(work)
+        return await self.write(work, deadline=deadline)
 
-    async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    async def write(self, work: Callable[[Transaction], Awaitable[T]], *, deadline: Seconds | None = None) -> T:
         """Run `work` in a write transaction.
 
         Raises:
@@ -155,7 +180,9 @@ class SQLiteDriver:
         """
         connections = await self._usable()
         return await self._owned.run(
-            lambda progress: self._transact(connections, work, progress), patience=self._patience, what="the write"
+            lambda progress: self._transact(connections, work, progress),
+            patience=self._busy_timeout + allowed(self._deadline, deadline),
+            what="the write",
         )
 
     @property
@@ -204,6 +231,15 @@ class SQLiteDriver:
         except ConfigurationError as error:
             raise StoreUnavailable(str(error)) from error
 
+    def _open_now(self) -> _Connections | None:
+        """Return this loop's connections, if there is nothing to be done or said about them."""
+        try:
+            connections = self._here().connections
+        except ConfigurationError:
+            return None
+        usable = connections is not None and connections.healthy and is_at(self._path, connections.file)
+        return connections if usable else None
+
     async def _connected(self, *, create: bool) -> _Connections:
         here = self._here()
         connections = here.connections
@@ -217,13 +253,33 @@ class SQLiteDriver:
             # Cheap, and the common way to fail: no task, no thread for a file that is not there.
             self._check_not_foreign(find_file(self._path))
         try:
-            return await self._owned.run(
-                partial(self._open_here, here, may_create), patience=self._patience, what="opening the SQLite file"
-            )
+            return await self._opened(here, may_create)
         except StoreUnavailable as error:
             # Whatever became of the opening, what the caller wants to be done has not begun.
             error.outcome_unknown = False
             raise
+
+    async def _opened(self, here: _Place, create: bool) -> _Connections:
+        """Open the file; where it lacks steps of the schema and may be changed, take these first."""
+        if create:
+            create_file(self._path)
+        opening = partial(
+            self._owned.run,
+            partial(self._open_here, here),
+            patience=self._patience,
+            what="opening the SQLite file",
+        )
+        try:
+            return await opening()
+        except StoreUnavailable:
+            if not (create and self._behind):
+                raise
+        await self._owned.run(
+            lambda progress: migrate_file(self._path, self._steps, progress, patience=MIGRATE_AFTER),
+            patience=MIGRATE,
+            what="migrating the SQLite file",
+        )
+        return await opening()
 
     def _check_in_place(self, connections: _Connections) -> None:
         if find_file(self._path).identity != connections.file:
@@ -238,82 +294,66 @@ class SQLiteDriver:
         if connections is not None:
             self._owned.spawn(connections.close())
 
-    async def _open_here(self, here: _Place, create: bool, progress: Progress) -> _Connections:
+    async def _open_here(self, here: _Place, progress: Progress) -> _Connections:
         async with here.opening:
             progress.begun = True
             if here.connections is None or not here.connections.healthy:
-                here.connections = await self._open_file(create)
+                here.connections = await self._open_file()
             return here.connections
 
-    async def _open_file(self, create: bool) -> _Connections:
-        if create:
-            create_file(self._path)
+    async def _open_file(self) -> _Connections:
         found = find_file(self._path)
         writer = await connect(self._path, busy_timeout=self._busy_timeout)
         try:
             await writer.fetch("PRAGMA synchronous = FULL", deadline=self._deadline)
-            await self._check_store(writer, found, create)
-            reader = await connect(self._path, busy_timeout=min(self._busy_timeout, self._deadline))
+            await self._check_store(writer, found)
+            reader = await self._open_reader(found.identity)
         except BaseException:
             writer.discard()
             raise
-        connections = _Connections(found.identity, reader, writer)
+        return _Connections(found.identity, reader, writer)
+
+    async def _open_reader(self, file: FileIdentity) -> SQLiteConnection:
+        reader = await connect(self._path, busy_timeout=min(self._busy_timeout, self._deadline))
         try:
             await reader.fetch("PRAGMA query_only = ON", deadline=self._deadline)
-            # Looked at before and after: whichever file the two connections have opened, it was this one.
-            if find_file(self._path).identity != found.identity:
+            # Looked at before and after: whichever file all our connections have opened, it was this one.
+            if find_file(self._path).identity != file:
                 raise StoreUnavailable(f"the key store at {self._path} was replaced while it was opened")
         except BaseException:
-            connections.discard()
+            reader.discard()
             raise
-        return connections
+        return reader
 
-    async def _check_store(self, writer: SQLiteConnection, found: FoundFile, create: bool) -> None:
-        version, database_id = await self._meta(writer)
+    async def _browser(self, connections: _Connections) -> SQLiteConnection:
+        if connections.browser is not None and connections.browser.healthy:
+            return connections.browser
+        return await self._owned.run(
+            partial(self._open_browser, connections), patience=self._patience, what="opening the SQLite file"
+        )
+
+    async def _open_browser(self, connections: _Connections, progress: Progress) -> SQLiteConnection:
+        async with connections.opening:
+            progress.begun = True
+            if connections.closed:
+                raise StoreUnavailable("the SQLite file is being closed")
+            if connections.browser is None or not connections.browser.healthy:
+                broken, connections.browser = connections.browser, None
+                if broken is not None:
+                    self._owned.spawn(broken.close())
+                connections.browser = await self._open_reader(connections.file)
+            return connections.browser
+
+    async def _check_store(self, writer: SQLiteConnection, found: FoundFile) -> None:
+        version, database_id = await meta_of(partial(writer.fetch, deadline=self._patience))
         if self._database_id not in (None, database_id):
             self._refuse_foreign(found)
-        if pending(self._steps, version):
-            if not create:
-                raise StoreUnavailable(
-                    f"{self._path} has key store schema {version}, {len(self._steps)} is needed: `asgi-apikey init`"
-                )
-            await self._write_ahead(writer)
-            await writer.transact(self._migrate, Progress())
-            version, database_id = await self._meta(writer)
-        self._database_id = database_id
-
-    async def _meta(self, connection: SQLiteConnection) -> tuple[int, str | None]:
-        """Return the schema's version and the store's id; 0 and None where there is no store."""
-        return await _meta_of(partial(connection.fetch, deadline=self._patience))
-
-    async def _migrate(self, transaction: Transaction) -> None:
-        # Read again under the lock: of several processes that start at once, the first one has done it all.
-        version, _ = await _meta_of(transaction.fetch)
-        for step in pending(self._steps, version):
-            for statement in step.statements:
-                await transaction.fetch(statement)
-            await transaction.fetch(
-                "UPDATE api_key_meta SET value = ? WHERE name = 'schema_version'", (str(step.number),)
+        self._behind = bool(pending(self._steps, version))
+        if self._behind:
+            raise StoreUnavailable(
+                f"{self._path} has key store schema {version}, {len(self._steps)} is needed: `asgi-apikey init`"
             )
-
-    async def _write_ahead(self, writer: SQLiteConnection) -> None:
-        """Switch the file to WAL, which it then stays in.
-
-        This one statement ignores the busy timeout (it failed in 3 of 8 processes that started at once), and SQLite
-        has nothing to wait on, so it is tried again.
-        """
-        attempts = max(1, round(self._busy_timeout / _WAL_RETRY))
-        for attempt in range(attempts):
-            try:
-                [[mode]] = await writer.fetch("PRAGMA journal_mode = WAL", deadline=self._deadline)
-            except StoreUnavailable as error:
-                if not is_busy(error) or attempt == attempts - 1:
-                    raise
-                await asyncio.sleep(_WAL_RETRY)
-            else:
-                if mode != "wal":
-                    _log.warning("%s cannot use write-ahead logging; readers will wait for writers", self._path)
-                return
+        self._database_id = database_id
 
     def _refuse_foreign(self, found: FoundFile) -> None:
         """Remember the file, so that it is not opened again for every request."""
@@ -327,17 +367,6 @@ class SQLiteDriver:
             raise StoreUnavailable(
                 f"{self._path} is another key store than before: put the right one back, or restart to use this one"
             )
-
-
-async def _meta_of(fetch: Callable[..., Awaitable[list[Row]]]) -> tuple[int, str | None]:
-    if not await fetch("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'api_key_meta'"):
-        return 0, None
-    rows = await fetch("SELECT name, value FROM api_key_meta")
-    entries = {str(name): str(value) for name, value in rows}
-    try:
-        return int(entries["schema_version"]), entries["database_id"]
-    except (KeyError, ValueError) as error:
-        raise StoreUnavailable("the key store does not say which schema it has; it is damaged") from error
 
 
 def _running_loop() -> asyncio.AbstractEventLoop:

@@ -40,6 +40,15 @@ class FoundFile:
     changed_at: int
 
 
+def is_at(path: Path, file: FileIdentity) -> bool:
+    """Whether `path` leads to this file now; costs 1 µs, where `find_file` costs 2."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False
+    return found.st_ino == file.inode and found.st_dev == file.device
+
+
 def find_file(path: Path) -> FoundFile:
     """Return which file is at `path` now; costs 2 to 3 µs.
 

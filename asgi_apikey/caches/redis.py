@@ -5,25 +5,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from contextlib import suppress
 from typing import Final, cast
+
+from redis.asyncio import Redis, RedisCluster
 
 from asgi_apikey.caches.breaker import Breaker
 from asgi_apikey.errors import ConfigurationError, StoreUnavailable
 from asgi_apikey.models import Held, Seconds
 from asgi_apikey.perloop import PerLoop
-from asgi_apikey.redisclient import TIMEOUT, NewClient, OwnedClient, RedisFailed, new_client
+from asgi_apikey.redisaddress import NewClient, new_client
+from asgi_apikey.redisclient import TIMEOUT, OwnedClient, RedisFailed
 
 _log = logging.getLogger("asgi_apikey")
 
 _LONGEST_VALUE: Final = 64 * 1024
 _CLEAR_WITHIN: Final[Seconds] = 60.0
+_LEARN_WITHIN: Final[Seconds] = 5.0
+_LEARN_AGAIN: Final[Seconds] = 1.0
 _BATCH: Final = 1_000
 _GLOB: Final = re.compile(r"([*?\[\]\\^-])")
 """What has a meaning in a pattern of SCAN (Redis documentation, KEYS)."""
 
 
 class RedisCache:
-    """A `SharedCache` in a Redis server, 5 or newer, a cluster, or what speaks its protocol.
+    """A `SharedCache` in a Redis server, 5 or newer, a cluster of them, or what speaks their protocol.
 
     Redis is asked once and has 50 ms to answer; when it has not three times in a row, it is left alone for a second. It
     needs `GET`, `SET` and `PTTL` on `{namespace}:*`, and `SCAN` and `UNLINK` for `clear`. Each operation names one key,
@@ -33,7 +39,7 @@ class RedisCache:
     Each event loop has a client of its own, opened on first use, remade after a fork. asyncio only.
 
     Args:
-        address: URL of Redis, or a function that returns a new client.
+        address: URL of Redis, see `redisaddress`; or a function that returns a new client.
         namespace: What all names start with.
         timeout: Seconds that Redis has for each operation.
 
@@ -123,9 +129,10 @@ class _Place:
     """What one event loop has: a client, and whether it is worth asking."""
 
     def __init__(self, new: NewClient) -> None:
-        self.client = OwnedClient(new)
+        self.client: OwnedClient[Redis | RedisCluster] = OwnedClient(new)
         self._breaker = Breaker()
         self._loop = asyncio.get_running_loop()
+        self._in_doubt = asyncio.Event()
         # When the loop ends without `close`, it cancels its tasks: this one then closes the connections in time.
         self._keeper = self._loop.create_task(self._keep())
 
@@ -136,6 +143,7 @@ class _Place:
         self._breaker.succeeded()
 
     def failed(self, error: RedisFailed) -> None:
+        self._in_doubt.set()
         if self._breaker.failed(self._loop.time()):
             _log.warning("the shared cache is left alone, and asked again every now and then: %s", error)
 
@@ -148,9 +156,26 @@ class _Place:
 
     async def _keep(self) -> None:
         try:
-            await self._loop.create_future()
+            while True:
+                await self._learn()
+                await asyncio.sleep(_LEARN_AGAIN)
+                await self._in_doubt.wait()
         finally:
             await self.client.close()
+
+    async def _learn(self) -> None:
+        """Have a client of a cluster find out which node holds what: it takes longer than an operation may.
+
+        Nor does redis-py ask again by itself when a node is silent: a pipeline to it fails as long as that is so.
+        """
+        doubtful = self._in_doubt.is_set()
+        self._in_doubt.clear()
+        with suppress(RedisFailed):
+            async with self.client.within(_LEARN_WITHIN) as client:
+                if isinstance(client, RedisCluster):
+                    if doubtful:
+                        await client.aclose()
+                    await client.initialize()
 
 
 def _discard(loop: asyncio.AbstractEventLoop, place: _Place) -> None:

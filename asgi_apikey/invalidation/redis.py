@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Final
 
+from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
 from asgi_apikey.invalidation.exchange import Exchange
@@ -14,7 +15,8 @@ from asgi_apikey.invalidation.letters import MAX_LETTER, Seal
 from asgi_apikey.invalidation.line import LineLost, LineUseless
 from asgi_apikey.models import Seconds
 from asgi_apikey.protocols import CatchUp
-from asgi_apikey.redisclient import NewClient, OwnedClient, RedisFailed, new_client, within
+from asgi_apikey.redisaddress import NewServer, new_server
+from asgi_apikey.redisclient import OwnedClient, RedisFailed, within
 
 _TIMEOUT: Final[Seconds] = 0.5
 """No request waits for this, and on a busy machine a shorter one only makes the line come and go."""
@@ -29,15 +31,14 @@ class RedisBus:
     Redis is not trusted: every message is sealed under `secret`, and what is not is ignored. Without Redis, or with one
     that is frozen, emptied, failed over or lying, changes spread with the leases.
 
-    It needs `SUBSCRIBE` and `PUBLISH` on `{channel}:*`, and `PING`; it stores nothing. In a cluster any node will do,
-    as messages are passed on to all of them; with Sentinel give a function that returns a client of the master.
-    asyncio only.
+    It needs `SUBSCRIBE` and `PUBLISH` on `{channel}:*`, and `PING`; it stores nothing. In a cluster it keeps to one of
+    the nodes that are named, as messages are passed on to all, and takes the next one when that is lost. With Sentinels
+    it keeps to the master. asyncio only.
 
     Args:
-        address: URL of Redis, or a function that returns a new client.
+        address: URL of Redis, see `redisaddress`; or a function that returns a new client of one server.
         secret: Shared by all workers, at least 32 bytes.
-        channel: What the channels' names start with, in braces, so that all are in one slot of a cluster. Workers of
-            different channels do not hear each other.
+        channel: What the channels' names start with, in braces. Workers of different channels do not hear each other.
         timeout: Seconds that Redis has for each operation.
 
     Raises:
@@ -48,16 +49,19 @@ class RedisBus:
 
     def __init__(
         self,
-        address: str | NewClient,
+        address: str | NewServer,
         *,
         secret: str | bytes,
         channel: str = "asgi-apikey",
         timeout: Seconds = _TIMEOUT,
     ) -> None:
-        client = new_client(address, timeout)
+        new = new_server(address, timeout)
 
         async def connect(inbox: bytes) -> _RedisLine:
-            line = _RedisLine(OwnedClient(client), _to_all(channel), _to_one(channel, inbox), timeout)
+            client = OwnedClient(new)
+            if not isinstance(client.raw, Redis):
+                raise LineUseless("the bus needs a client of one node of a cluster; write redis+cluster://host:6379,…")
+            line = _RedisLine(client, _to_all(channel), _to_one(channel, inbox), timeout)
             try:
                 await line.subscribe()
             except BaseException:
@@ -100,7 +104,7 @@ class RedisBus:
 class _RedisLine:
     """A `Line`: one subscribed connection, and the client's other ones to send on."""
 
-    def __init__(self, client: OwnedClient, to_all: str, inbox: str, timeout: Seconds) -> None:
+    def __init__(self, client: OwnedClient[Redis], to_all: str, inbox: str, timeout: Seconds) -> None:
         self._client = client
         self._channels = (to_all, inbox)
         self._prefix = inbox.rpartition(":")[0]

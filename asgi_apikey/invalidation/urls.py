@@ -5,14 +5,15 @@ from __future__ import annotations
 from asgi_apikey.errors import ConfigurationError, MissingExtra
 from asgi_apikey.protocols import Bus
 
-_REDIS = ("redis", "rediss", "unix")
+_REDIS = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel")
 _POSTGRES = ("postgresql", "postgres")
 
 
 def open_bus(url: str, *, secret: str | bytes, channel: str = "asgi-apikey") -> Bus:
     """Return the bus over the server that `url` names. Nothing is opened yet.
 
-    Known are `redis:`, `rediss:` and `unix:` as redis-py reads them, and `postgresql:` as asyncpg reads it.
+    Known are `redis:`, `rediss:` and `unix:` as redis-py reads them, `redis+cluster:` and `redis+sentinel:` as
+    `redisaddress` says, and `postgresql:` as asyncpg reads it.
 
     Args:
         url: Of the server.

@@ -49,7 +49,7 @@ class BoundedLane:
         """Hold one slot for the body of the `async with`.
 
         Raises:
-            Overloaded: The queue or the key's share is full, or the wait took too long.
+            Overloaded: The queue or the key's share is full, the wait took too long, or all who waited were refused.
         """
         if self._per_key is not None and self._present[key] >= self._per_key:
             raise Overloaded("too many requests with this key at once")
@@ -64,6 +64,12 @@ class BoundedLane:
             self._present[key] -= 1
             if not self._present[key]:
                 del self._present[key]
+
+    def refuse_waiting(self) -> None:
+        """Refuse everybody who waits now: what they wait for would not be served either."""
+        for waiter in self._waiting:
+            waiter.called.set()
+        self._waiting.clear()
 
     async def _enter(self) -> None:
         if self._free:
@@ -81,13 +87,13 @@ class BoundedLane:
             raise
         # Called and timed out in the same turn of the loop: the slot is ours, so it is used.
         if not waiter.admitted:
-            self._waiting.remove(waiter)
-            raise Overloaded("waited too long in the queue")
+            self._withdraw(waiter)
+            raise Overloaded("waited in vain" if waiter.called.is_set() else "waited too long in the queue")
 
     def _withdraw(self, waiter: _Waiter) -> None:
         if waiter.admitted:
             self._leave()
-        else:
+        elif waiter in self._waiting:
             self._waiting.remove(waiter)
 
     def _leave(self) -> None:

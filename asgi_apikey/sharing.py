@@ -25,6 +25,7 @@ FAST_SCHEMES: Final = ("hmac-sha256$", "sha256$")
 
 _AHEAD: Final[Seconds] = 1.0
 """How far in the future an entry may seem to have been read; beyond that, one of two clocks is wrong."""
+_NO_TIME: Final[Seconds] = 1e-6
 _FORGOTTEN: Final = 10_000
 
 
@@ -189,7 +190,8 @@ class SharedRecords:
             return None
         # The cache tells how long ago by its own clock, the seal when by a clock of another machine. A cache may lie,
         # and a clock be wrong: the older of the two is believed.
-        age = max(shared.ttl - held.remaining, since, 0.0)
+        # It was read before this call, even if a coarse clock shows no time in between.
+        age = max(shared.ttl - held.remaining, since, _NO_TIME)
         # Asked now, after the last `await`: what we have applied meanwhile counts, too.
         position = self._position()
         if position is None or shared.position < position or age >= ttl or not settled(shared.record.version):

@@ -6,6 +6,8 @@ Workers are processes of their own with a real `APIKeys`; each presents the key 
 and notes when it was first refused. In every round, the same processes do the floor of the plug first:
 
 * host: a counter in shared memory goes up, and each worker, which looks at it as often as at the key, copies it.
+  The handshake, beside it, is as little as two processes can do: one raises a number, the other, which does nothing
+  but look at it, copies it. It is measured before the workers start, as each of the two needs a core.
 * redis, postgres: one PUBLISH or NOTIFY, to which each worker answers with one of its own.
 * poll: no floor, as nobody is told; the bound is the lease. strict: none, as nothing is remembered.
 
@@ -170,6 +172,36 @@ async def _postgres_floor(site: Site, workers: int) -> Floor:
     return floor
 
 
+def handshake(rounds: int, folder: Path) -> list[float]:
+    """Return how long each of so many handshakes of two processes took, in milliseconds."""
+    path = folder / "handshake"
+    path.write_bytes(bytes(16))
+    with path.open("r+b") as file:
+        cells = memoryview(mmap.mmap(file.fileno(), 16)).cast("Q")
+    other = subprocess.Popen([sys.executable, "-m", "benchmarks.revocation", "--echo", "--folder", str(folder)])
+    took = []
+    try:
+        for number in range(1, rounds + 1):
+            began = time.perf_counter()
+            cells[0] = number
+            while cells[1] != number:
+                pass
+            took.append((time.perf_counter() - began) * 1e3)
+    finally:
+        other.kill()
+        other.wait()
+    # The first one waited for the other process to start.
+    return took[1:]
+
+
+def echo(folder: Path) -> None:
+    """Be the other process, until killed."""
+    with (folder / "handshake").open("r+b") as file:
+        cells = memoryview(mmap.mmap(file.fileno(), 16)).cast("Q")
+    while True:
+        cells[1] = cells[0]
+
+
 async def measure(plug: str, workers: int, rounds: int, folder: Path, site: Site) -> dict[str, Any]:
     """Return the figures of one plug with so many workers, in milliseconds."""
     keys = site.keys()
@@ -177,6 +209,7 @@ async def measure(plug: str, workers: int, rounds: int, folder: Path, site: Site
     issued = [await keys.issue(owner="acme") for _ in range(rounds)]
     (folder / "keys").write_text("\n".join(each.key for each in issued))
     board = Board(folder / "board", workers)
+    shaken = handshake(10 * rounds, folder) if plug == "host" else []
     command = [sys.executable, "-m", "benchmarks.revocation", "--folder", str(folder), "--workers", str(workers)]
     processes = [
         subprocess.Popen([*command, "--be", str(number)], env={**os.environ, **site.environ()})
@@ -220,6 +253,7 @@ async def measure(plug: str, workers: int, rounds: int, folder: Path, site: Site
         "workers": workers,
         "rounds": rounds,
         "confirmed": confirmed,
+        "handshake": quantiles(shaken) if shaken else None,
         "floor": quantiles(floors) if _has_floor(plug) else None,
         "commit": quantiles(commits),
         "receipt": quantiles(receipts),
@@ -258,7 +292,15 @@ async def main(plugs: Sequence[str], counts: Sequence[int], rounds: int, *, as_j
 
 def table(results: Sequence[dict[str, Any]]) -> str:
     """Return the figures as Markdown."""
-    heads = ["plug", "workers", "revokes", "floor p50 / p99", "commit p50 / p99", "receipt p50 / p99"]
+    heads = [
+        "plug",
+        "workers",
+        "revokes",
+        "handshake, µs p50 / p99",
+        "floor p50 / p99",
+        "commit p50 / p99",
+        "receipt p50 / p99",
+    ]
     heads += ["refused everywhere p50 / p99", "receipt ÷ floor, p50 / p99"]
     return markdown(heads, [_cells(each) for each in results])
 
@@ -270,7 +312,16 @@ def _cells(each: dict[str, Any]) -> list[str]:
 
     ratio = "—" if each["ratio_p50"] is None else f"{each['ratio_p50']:.1f} / {each['ratio_p99']:.1f}"
     revokes = f"{each['confirmed']} of {each['rounds']}"
-    return [each["plug"], str(each["workers"]), revokes, *map(pair, ("floor", "commit", "receipt", "refused")), ratio]
+    raw = each["handshake"]
+    shaken = "—" if raw is None else f"{raw['p50'] * 1e3:.1f} / {raw['p99'] * 1e3:.1f}"
+    return [
+        each["plug"],
+        str(each["workers"]),
+        revokes,
+        shaken,
+        *map(pair, ("floor", "commit", "receipt", "refused")),
+        ratio,
+    ]
 
 
 def _line(each: dict[str, Any]) -> str:
@@ -284,9 +335,12 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--be", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--echo", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.be is not None:
+    if given.echo:
+        echo(given.folder)
+    elif given.be is not None:
         asyncio.run(work(given.be, given.workers[0], given.folder))
     else:
         asyncio.run(main(given.plug or list(PLUGS), given.workers, given.rounds, as_json=given.json))

@@ -144,6 +144,30 @@ async def test_a_lane_may_have_no_queue() -> None:
 
 
 @pytest.mark.anyio
+async def test_all_who_wait_can_be_refused_at_once() -> None:
+    """Whoever is inside stays; who comes later waits as ever."""
+    lane = BoundedLane(1, 2, patience=60.0)
+    visitors = Visitors(lane)
+
+    async with anyio.create_task_group() as tasks:
+        for name in ("inside", "first", "second"):
+            tasks.start_soon(visitors.visit, name)
+            await anyio.wait_all_tasks_blocked()
+        lane.refuse_waiting()
+        tasks.start_soon(visitors.visit, "later")
+        await anyio.wait_all_tasks_blocked()
+        for name in ("inside", "later"):
+            visitors.exits[name].set()
+
+    assert visitors.outcomes == {
+        "first": "waited in vain",
+        "second": "waited in vain",
+        "inside": "served",
+        "later": "served",
+    }
+
+
+@pytest.mark.anyio
 async def test_patience_ends() -> None:
     """A waiter that nobody lets in is refused, leaves the queue, and its place goes to the next."""
     lane = BoundedLane(1, 1, patience=0.01)

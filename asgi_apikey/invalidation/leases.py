@@ -13,19 +13,19 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from weakref import WeakMethod
 
 import anyio
 from anyio.lowlevel import current_token
 
 from asgi_apikey.background import Background
 from asgi_apikey.errors import ConfigurationError, Undecidable
+from asgi_apikey.invalidation.announcer import LONGEST_AWAITED, Announcer, newest
+from asgi_apikey.invalidation.forks import after_fork
 from asgi_apikey.invalidation.register import Register
-from asgi_apikey.models import Acknowledgement, Change, Committed, Receipt, Seconds, Worker
+from asgi_apikey.models import Acknowledgement, Change, Committed, Receipt, Seconds
 from asgi_apikey.protocols import Bus, ChangeFeed, Clock, VerdictCache
 from asgi_apikey.singleflight import SingleFlight
 
@@ -33,9 +33,8 @@ _log = logging.getLogger("asgi_apikey")
 
 _BATCH = 1_000
 _ATTEMPTS = 3
-CLOCK_RATE = 1.05
-"""How much faster one machine's clock may run than another's, for the revoker's wait: crystals err by 0.01 %,
-clocks being slewed by NTP by 0.05 %; 5 % leaves room for virtual machines."""
+_PATIENCE: Seconds = 0.5
+"""How long a request waits for a poll: about half of what it may wait for the store in all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +66,10 @@ class LeasedInvalidation:
         clock: Monotonic time that goes on while the machine is suspended, where there is one.
         background: Where polls run, so that no request's cancellation stops one.
         times: How often to poll and how long to trust.
+        outage_grace: Seconds for which memory is trusted beyond the end of a lease while the feed cannot be read.
+
+    Raises:
+        ConfigurationError: An `outage_grace` that is negative or not finite.
     """
 
     fresh_until: Seconds
@@ -84,20 +87,27 @@ class LeasedInvalidation:
         clock: Clock,
         background: Background,
         times: LeaseTimes | None = None,
+        outage_grace: Seconds = 0.0,
     ) -> None:
+        if not 0 <= outage_grace < math.inf:
+            raise ConfigurationError("outage_grace must be finite seconds, such as outage_grace=60; 0 for none")
         self._feed = feed
         self._cache = cache
         self._bus = bus
         self._clock = clock
         self._background = background
-        self._times = LeaseTimes() if times is None else times
+        self._times = times = LeaseTimes() if times is None else times
+        self._grace = outage_grace
+        self._announcer = Announcer(
+            feed, bus, clock=clock, lease=self.max_staleness, patience=max(times.lease, LONGEST_AWAITED)
+        )
         self._begin_anew()
-        _after_fork(self._begin_anew)
+        after_fork(self._begin_anew)
 
     @property
     def max_staleness(self) -> Seconds:
-        """See `Invalidation.max_staleness`: the lease."""
-        return self._times.lease
+        """See `Invalidation.max_staleness`: the lease, and what an outage may add to it. Others wait that long."""
+        return self._times.lease + self._grace
 
     def position(self) -> int | None:
         """Return the feed position up to which every change is applied here; None without a current lease."""
@@ -112,36 +122,21 @@ class LeasedInvalidation:
         self._background.spawn(self._poll)
 
     async def renew(self) -> None:
-        """See `Invalidation.renew`. Everybody who asks meanwhile waits for the same poll, at most one interval."""
+        """See `Invalidation.renew`. Everybody who asks meanwhile waits for the same poll, and not for long."""
         if self._clock.monotonic() >= self.fresh_until or self.counter[0] != self.seen:
-            with anyio.move_on_after(self._times.poll):
+            with anyio.move_on_after(min(self._times.poll, _PATIENCE)):
                 await self._background.run(self._poll)
 
     async def tell(self, committed: Committed) -> None:
         """See `Invalidation.tell`."""
         self._apply(committed.changes)
         await self._bus.open(self._caught_up)
-        self._background.spawn(partial(self._bus.wake, _newest(committed), (), patience=0.0))
+        self._background.spawn(partial(self._bus.wake, newest(committed), (), patience=0.0))
 
     async def announce(self, committed: Committed) -> Receipt:
         """See `Invalidation.announce`. Confirmed when everybody has acknowledged, or no older lease can be left."""
-        committed_at = self._clock.monotonic()
         self._apply(committed.changes)
-        others = await self._others()
-        longest = max((each.lease for each in others or ()), default=0.0)
-        # From the commit on nobody can obtain a lease without knowing of the change; those of before end by then.
-        leases_end = committed_at + max(longest, self._times.lease) * CLOCK_RATE
-        acknowledged = await self._acknowledged(committed, others or (), leases_end)
-        if others is None or len(acknowledged) < len(others):
-            await self._sleep_until(leases_end)
-        return Receipt(
-            record=committed.record,
-            confirmed=True,
-            workers=1 + len(others or ()),
-            acknowledged=1 + len(acknowledged),
-            elapsed=self._clock.monotonic() - committed_at,
-            max_staleness=0.0,
-        )
+        return await self._announcer.announce(committed, self._register, self._caught_up)
 
     async def close(self) -> None:
         """See `Invalidation.close`."""
@@ -161,16 +156,16 @@ class LeasedInvalidation:
         self._give_up_lease()
         self.seen = 0
         self._newest: Change | None = None
-        self._failing = False
+        self._failing = self._holding_out = False
         # One at a time in each event loop: a loop may be closed for good with a poll on its way.
         self._polls: SingleFlight[object, int] = SingleFlight()
         self._register = self._new_register()
 
     def _new_register(self) -> Register:
-        return Register(self._feed, self._clock, lease=self._times.lease)
+        return Register(self._feed, self._clock, lease=self.max_staleness)
 
     def _give_up_lease(self) -> None:
-        self.fresh_until = self.refresh_at = -math.inf
+        self.fresh_until = self.refresh_at = self._grace_until = -math.inf
 
     @property
     def _position(self) -> int:
@@ -184,12 +179,23 @@ class LeasedInvalidation:
         try:
             return await self._catch_up()
         except Undecidable as error:
-            if not self._failing:
-                _log.warning("the change feed cannot be read; what is cached is not trusted meanwhile: %s", error)
-            self._failing = True
-            # There is time for another attempt before the lease ends.
-            self.refresh_at = min(self.fresh_until, self._clock.monotonic() + self._times.poll)
+            self._hold_out(error)
             return 0
+
+    def _hold_out(self, error: Undecidable) -> None:
+        """Go on with what we have, for as long as that may be: the feed cannot be read."""
+        now = self._clock.monotonic()
+        self.fresh_until = max(self.fresh_until, self._grace_until)
+        # There is time for another attempt before that is over.
+        self.refresh_at = min(self.fresh_until, now + self._times.poll)
+        left = self.fresh_until - now
+        if not self._failing and self._grace and left > 0:
+            _log.warning("the change feed cannot be read; what is cached is trusted for %.0f s more: %s", left, error)
+            self._holding_out = True
+        elif not self._failing or (self._holding_out and left <= 0):
+            _log.warning("the change feed cannot be read; what is cached is not trusted meanwhile: %s", error)
+            self._holding_out = False
+        self._failing = True
 
     async def _caught_up(self, seq: int) -> Acknowledgement:
         """Reach position `seq`, for a bus that has been told of it.
@@ -225,8 +231,16 @@ class LeasedInvalidation:
         # Not from when the answer came: what was committed while it was on its way is not in it.
         self.fresh_until = min(began + self._times.lease, register.valid_until)
         self.refresh_at = min(began + self._times.poll, self.fresh_until)
-        self._failing = False
+        self._grace_until = min(began + self.max_staleness, register.valid_until)
+        self._recovered()
+        if register.look_is_due:
+            self._background.spawn(register.tidy)
         return self._position
+
+    def _recovered(self) -> None:
+        if self._holding_out:
+            _log.warning("the change feed can be read again")
+        self._failing = self._holding_out = False
 
     async def _read_on(self) -> Seconds | None:
         """Apply everything after our newest row; return when the last answer was asked for, None if it is not there.
@@ -256,60 +270,6 @@ class LeasedInvalidation:
         for change in changes:
             self._cache.invalidate(change)
 
-    async def _others(self) -> Sequence[Worker] | None:
-        """Everybody else who may hold a lease; None if that cannot be told."""
-        try:
-            return await self._register.others()
-        except Undecidable as error:
-            _log.warning("the workers cannot be listed, so this change waits for their leases to end: %s", error)
-            return None
-
-    async def _acknowledged(self, committed: Committed, others: Sequence[Worker], until: Seconds) -> Collection[str]:
-        """Wake the others; return the ids of those that have applied the changes."""
-        await self._bus.open(self._caught_up)
-        position = await self._position_of(committed)
-        # Without a position nobody could say that he has reached it.
-        hearing = [each.worker_id for each in others if position and each.bus and each.bus == self._bus.name]
-        acknowledged = await self._bus.wake(position, hearing, patience=max(0.0, until - self._clock.monotonic()))
-        return set(hearing).intersection(acknowledged)
-
-    async def _position_of(self, committed: Committed) -> int:
-        """Return a position by which the changes are in the feed; 0 if there is none, or it cannot be told.
-
-        One that is only told again has no position of its own: it was committed by somebody who may not have told it.
-        """
-        position = _newest(committed)
-        if position:
-            return position
-        try:
-            return await self._feed.position()
-        except Undecidable as error:
-            _log.warning("the change feed cannot be read, so this change waits for the leases to end: %s", error)
-            return 0
-
-    async def _sleep_until(self, instant: Seconds) -> None:
-        # More than once if need be: a loop's timer may fire early, as uvloop's do, which count whole milliseconds from
-        # the beginning of an iteration of the loop.
-        while (left := instant - self._clock.monotonic()) > 0:  # noqa: ASYNC110 - nobody else could tell us
-            await anyio.sleep(left)
-
 
 async def _nothing() -> int:
     return 0
-
-
-def _newest(committed: Committed) -> int:
-    return max((change.seq for change in committed.changes), default=0)
-
-
-def _after_fork(begin_anew: Callable[[], None]) -> None:
-    """Have a bound method called in every child process, for as long as its object lives."""
-    weak = WeakMethod(begin_anew)
-
-    def in_child() -> None:
-        method = weak()
-        if method is not None:
-            method()
-
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=in_child)

@@ -18,14 +18,18 @@ from urllib.parse import parse_qsl
 
 import psutil
 
-from asgi_apikey import APIKeyMiddleware, APIKeys
+from asgi_apikey import APIKeyMiddleware, APIKeys, sealing
 from asgi_apikey.asgi.types import ASGIApp, Receive, Scope, Send
 from asgi_apikey.clock import SystemClock
 from asgi_apikey.errors import APIKeyError
+from asgi_apikey.invalidation import letters
 from asgi_apikey.models import Instant, Receipt, Seconds
 from tests.faults.plugs import Site
 
 Params = Mapping[str, str]
+
+LATER_VERSION = "WORKER_OF_A_LATER_VERSION"
+"""The variable that has a worker start as one."""
 
 
 class ShiftedClock:
@@ -142,7 +146,16 @@ async def _answer(send: Send, status: int, body: bytes) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+def become_a_later_version() -> None:
+    """Write letters and shared records of other formats, under the same secrets and names, and know only those."""
+    for name in ("_WAKE", "_ACK", "_NEWS"):
+        setattr(letters, name, getattr(letters, name) + 100)
+    sealing._FORMAT += 1  # type: ignore[misc] # final, but for this
+
+
 def create() -> ASGIApp:
     """Return the worker that the environment describes."""
+    if os.environ.get(LATER_VERSION):
+        become_a_later_version()
     clock = ShiftedClock()
     return Worker(Site.from_environ(os.environ).keys(clock), clock)

@@ -131,6 +131,9 @@ class Fleet:
         environ: More variables for them.
         options: More of uvicorn's options.
         sink: Descriptor that takes what they write, in place of their logs.
+
+    Attributes:
+        environ: The variables; what is changed here, workers that are started later have.
     """
 
     def __init__(
@@ -146,7 +149,7 @@ class Fleet:
         self.site = site
         self._folder = folder
         self._size = size
-        self._environ = environ or {}
+        self.environ = dict(environ or {})
         self._options = options
         self._sink = sink
         self.workers: list[WorkerProcess] = []
@@ -206,7 +209,7 @@ class Fleet:
             process = subprocess.Popen(
                 [*command, "--fd", str(listening.fileno()), "--no-use-colors", *options, *self._options],
                 cwd=ROOT,
-                env={**os.environ, **self.site.environ(), **self._environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, **self.site.environ(), **self.environ, "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.PIPE,
                 stdout=output if self._sink is None else self._sink,
                 stderr=subprocess.STDOUT,

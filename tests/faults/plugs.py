@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypedDict
 
 from asgi_apikey import APIKeys
@@ -35,6 +35,7 @@ class Site:
         limits: `unlimited`, or `default`.
         hasher: `hmac`, or `argon2`.
         usage_interval: Seconds, see `APIKeys`.
+        outage_grace: Seconds, see `APIKeys`.
     """
 
     plug: str
@@ -47,6 +48,7 @@ class Site:
     limits: str = "unlimited"
     hasher: str = "hmac"
     usage_interval: float = 10.0
+    outage_grace: float = 0.0
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Site:
@@ -54,7 +56,7 @@ class Site:
         given = {
             name.removeprefix(_PREFIX).lower(): value for name, value in environ.items() if name.startswith(_PREFIX)
         }
-        numbers = {name: float(given.pop(name)) for name in ("poll", "lease", "usage_interval")}
+        numbers = {name: float(given.pop(name)) for name in ("poll", "lease", "usage_interval", "outage_grace")}
         return cls(**given, **numbers)  # type: ignore[arg-type] # every other field is text
 
     def environ(self) -> dict[str, str]:
@@ -63,7 +65,7 @@ class Site:
 
     def keys(self, clock: Clock | None = None) -> APIKeys:
         """Return an `APIKeys` of this deployment."""
-        return (PLUGS | LIARS)[self.plug].make(self, clock)
+        return (PLUGS | MIXED | LIARS)[self.plug].make(self, clock)
 
     @property
     def times(self) -> LeaseTimes:
@@ -113,6 +115,13 @@ def _strict(site: Site, clock: Clock | None) -> APIKeys:
     return APIKeys(site.url, consistency="strict", **_common(site, clock))
 
 
+def _ttl(site: Site, clock: Clock | None) -> APIKeys:
+    """Memory is trusted for a second, whatever others do."""
+    common = _common(site, clock)
+    common["limits"] = replace(common["limits"], cache_ttl=1.0, negative_ttl=1.0)
+    return APIKeys(site.url, consistency="ttl", **common)
+
+
 def _alone(site: Site, clock: Clock | None) -> APIKeys:
     """Confirms at once, and tells nobody: it was told that there is no other process, and reads no feed."""
     return APIKeys(site.url, single_process=True, consistency="ttl", **_common(site, clock))
@@ -124,11 +133,18 @@ class _Common(TypedDict, total=False):
     leases: LeaseTimes
     limits: Limits
     usage_interval: float
+    outage_grace: float
     clock: Clock | None
 
 
 def _common(site: Site, clock: Clock | None) -> _Common:
-    common = _Common(leases=site.times, limits=_limits(site), usage_interval=site.usage_interval, clock=clock)
+    common = _Common(
+        leases=site.times,
+        limits=_limits(site),
+        usage_interval=site.usage_interval,
+        outage_grace=site.outage_grace,
+        clock=clock,
+    )
     if site.hasher == "argon2":
         return {**common, "hasher": Argon2Hasher()}
     return {**common, "pepper": site.pepper.split()}
@@ -147,6 +163,9 @@ PLUGS: Final[dict[str, Plug]] = {
     "records": Plug("postgres", _records, bus="redis"),
     "strict": Plug("postgres", _strict),
 }
+
+MIXED: Final[dict[str, Plug]] = {"ttl": Plug("sqlite", _ttl)}
+"""What is only there beside others."""
 
 LIARS: Final[dict[str, Plug]] = {"alone": Plug("sqlite", _alone)}
 """What the oracle must catch."""

@@ -106,6 +106,7 @@ def amid(
     slots: int | None = None,
     check: Callable[[Oracle], Sequence[str]] = lambda oracle: (),
     bus: str | None = None,
+    grace: float = 0.0,
 ) -> Run:
     """Return a run in which keys live and die before, during and after a fault.
 
@@ -118,11 +119,12 @@ def amid(
         slots: Keys at a time; default: 4, and 20 where each waits for a lease to end.
         check: Looks at the end; returns what is broken.
         bus: URL of the bus, if not that of its server.
+        grace: Seconds for which memory is trusted in an outage.
     """
     at_once = slots or (4 if PLUGS[plug].fast else 20)
 
     async def run(ground: Ground, scale: Scale) -> Seen:
-        site = await ground.site(plug, **({} if bus is None else {"bus": bus}))
+        site = await ground.site(plug, outage_grace=grace, **({} if bus is None else {"bus": bus}))
         async with watching(site, ground.folder, slowest=slowest, margin=margin) as oracle:
             oracle.patience = patience
             oracle.scale_seconds = scale.seconds

@@ -19,6 +19,7 @@ import asyncpg  # type: ignore[import-untyped] # it ships no types
 from redis.asyncio import Redis
 
 from tests.faultproxy import Fault, FaultProxy, faults_before
+from tests.faults.app import LATER_VERSION
 from tests.faults.fleet import ROOT
 from tests.faults.oracle import Ground, Oracle
 from tests.faults.rows import Row, Run, Scale, Seen, amid, tests
@@ -267,6 +268,19 @@ async def forged_values(oracle: Oracle) -> AsyncIterator[None]:
     yield
 
 
+@asynccontextmanager
+async def upgraded(oracle: Oracle) -> AsyncIterator[None]:
+    """Replace workers by ones of a later version, with a long pause in the middle."""
+    oracle.fleet.environ[LATER_VERSION] = "1"
+    half = len(oracle.fleet.workers) // 2
+    for number, worker in enumerate(oracle.fleet.workers):
+        if number == half:
+            await asyncio.sleep(oracle.scale_seconds)
+        await asyncio.to_thread(worker.terminate)
+        await oracle.fleet.restart(worker)
+    yield
+
+
 def forged_on_postgres() -> Run:
     """Notify noise, and every notification that was ever heard again."""
 
@@ -397,7 +411,7 @@ ROWS: Final[tuple[Row, ...]] = (
         "PostgreSQL frozen (bus over it)",
         "as F10",
         "as F10",
-        on_postgres(frozen, plug="postgres", slowest=4.0),
+        on_postgres(frozen, plug="postgres", slowest=1.5),
     ),
     Row(
         "F11c",
@@ -418,7 +432,7 @@ ROWS: Final[tuple[Row, ...]] = (
         "Listening sessions deaf",
         "SIGSTOP of the backends of all present sessions, bus over PostgreSQL",
         "noticed within a second by the heartbeat; leases decide meanwhile",
-        on_postgres(deaf_sessions, plug="postgres", slowest=4.0),
+        on_postgres(deaf_sessions, plug="postgres", slowest=1.5),
     ),
     Row(
         "F29a",
@@ -464,10 +478,9 @@ ROWS: Final[tuple[Row, ...]] = (
     ),
     Row(
         "F35b",
-        "Two versions of the package at work at once",
-        "two environments on one store",
-        "no difference in what is accepted",
-        None,
-        "there is one version so far",
+        "Two versions at work at once",
+        "half of the workers replaced by ones whose letters and shared records have other formats, later all",
+        "nothing of the other version is believed; revokes are confirmed when the leases have ended",
+        amid("records", upgraded, slots=20, slowest=2.0),
     ),
 )

@@ -30,6 +30,8 @@ def on_postgres(
     *,
     plug: str = "poll-postgres",
     slowest: float = 5.0,
+    grace: float = 0.0,
+    check: Callable[[Oracle], Sequence[str]] = lambda oracle: (),
 ) -> Run:
     """Return a run with a fault of the server, which is given with the database's name."""
 
@@ -37,7 +39,7 @@ def on_postgres(
         def with_server(oracle: Oracle) -> AbstractAsyncContextManager[object]:
             return fault(oracle, ground.postgres, urlsplit(oracle.fleet.site.url).path[1:])
 
-        return await amid(plug, with_server, slowest=slowest, slots=20)(ground, scale)
+        return await amid(plug, with_server, slowest=slowest, slots=20, grace=grace, check=check)(ground, scale)
 
     return run
 
@@ -167,6 +169,12 @@ def never_unknown(oracle: Oracle) -> Sequence[str]:
     return [f"{refused} x 401 for a good key"] if refused else []
 
 
+def never_undecided(oracle: Oracle) -> Sequence[str]:
+    """A key that is remembered needs no store."""
+    undecided = good_statuses(oracle)[503]
+    return [f"{undecided} x 503 for a good key"] if undecided else []
+
+
 def _sqlite(fault: Fault, plug: str) -> Run:
     return amid(plug, fault, check=never_unknown)
 
@@ -176,8 +184,16 @@ ROWS: Final[tuple[Row, ...]] = (
         "F10",
         "PostgreSQL frozen",
         "SIGSTOP of the postmaster and all its children",
-        "503 with Retry-After, never a hang; what is cached is served until the lease ends",
-        on_postgres(frozen, slowest=4.0),
+        "503 with Retry-After within a second, on a machine that is not overloaded; what is cached is served until the "
+        "lease ends",
+        on_postgres(frozen, slowest=1.5),
+    ),
+    Row(
+        "F10c",
+        "PostgreSQL frozen, with a grace for outages",
+        "as F10, with `outage_grace=15`",
+        "a remembered key is accepted all the time",
+        on_postgres(frozen, plug="postgres", slowest=1.5, grace=15.0, check=never_undecided),
     ),
     Row(
         "F11a",
@@ -212,7 +228,7 @@ ROWS: Final[tuple[Row, ...]] = (
         "Tables locked",
         "`LOCK TABLE … ACCESS EXCLUSIVE`",
         "503 within the deadline, no pile of waiting sessions",
-        on_postgres(locked_table),
+        on_postgres(locked_table, slowest=1.5),
     ),
     Row(
         "F12d",
@@ -242,7 +258,7 @@ ROWS: Final[tuple[Row, ...]] = (
         "Sessions deaf, the server well",
         "SIGSTOP of the backends of all present sessions",
         "each is given up at its deadline and replaced; leases end meanwhile",
-        on_postgres(deaf_sessions, slowest=4.0),
+        on_postgres(deaf_sessions, slowest=1.5),
     ),
     Row(
         "F15",

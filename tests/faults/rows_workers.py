@@ -124,6 +124,19 @@ async def joining(oracle: Oracle) -> AsyncIterator[None]:
     yield
 
 
+@asynccontextmanager
+async def mixed(oracle: Oracle) -> AsyncIterator[None]:
+    """Replace two workers by ones that trust their memory in other ways, and later put them right again."""
+    strict, timed = oracle.fleet.workers[:2]
+    for plug in ("strict", "ttl", oracle.fleet.site.plug):
+        oracle.fleet.environ["FAULTS_PLUG"] = plug
+        for worker in {"strict": (strict,), "ttl": (timed,)}.get(plug, (strict, timed)):
+            await asyncio.to_thread(worker.terminate)
+            await oracle.fleet.restart(worker)
+        await asyncio.sleep(oracle.scale_seconds / 2)
+    yield
+
+
 async def stopped_in_a_change(ground: Ground, scale: Scale) -> Seen:
     """A worker is stopped while it holds SQLite's write lock; it is killed, not woken."""
     site = await ground.site("host")
@@ -383,6 +396,13 @@ ROWS: Final[tuple[Row, ...]] = (
         "SIGTERM, start, next",
         "who leaves deregisters: confirmations stay fast",
         amid("host", joining),
+    ),
+    Row(
+        "F20c",
+        "Modes of consistency mixed on one store",
+        "one worker restarted with `strict`, one with `ttl` of 1 s, all of them revoking",
+        "receipts that are confirmed are true; who trusts memory for a time is waited for",
+        amid("host", mixed, slots=20),
     ),
     Row(
         "F21a",

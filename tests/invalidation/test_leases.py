@@ -13,7 +13,8 @@ import pytest
 from asgi_apikey.background import Background
 from asgi_apikey.caches.local import LocalCache
 from asgi_apikey.errors import ConfigurationError, StoreUnavailable
-from asgi_apikey.invalidation.leases import CLOCK_RATE, LeasedInvalidation, LeaseTimes
+from asgi_apikey.invalidation.announcer import CLOCK_RATE, CLOCK_STEP, LONGEST_AWAITED
+from asgi_apikey.invalidation.leases import LeasedInvalidation, LeaseTimes
 from asgi_apikey.invalidation.poll import NoBus
 from asgi_apikey.models import Acknowledgement, Change, Committed, Principal, Seconds, Tally, Verdict
 from asgi_apikey.protocols import Bus, CatchUp
@@ -26,6 +27,8 @@ pytestmark = pytest.mark.anyio
 
 LEASE = LeaseTimes().lease
 POLL = LeaseTimes().poll
+WAIT = LEASE * CLOCK_RATE + 2 * CLOCK_STEP
+GRACE = 60.0
 
 
 class ListeningBus:
@@ -66,6 +69,7 @@ class Worker:
         *,
         bus: Bus | None = None,
         times: LeaseTimes | None = None,
+        outage_grace: Seconds = 0.0,
     ) -> None:
         self.repository = repository
         self.feed = Watched(feed)
@@ -73,7 +77,13 @@ class Worker:
         self.cache = LocalCache()
         self.background = Background()
         self.invalidation = LeasedInvalidation(
-            self.feed, self.cache, bus=bus or NoBus(), clock=clock, background=self.background, times=times
+            self.feed,
+            self.cache,
+            bus=bus or NoBus(),
+            clock=clock,
+            background=self.background,
+            times=times,
+            outage_grace=outage_grace,
         )
 
     @property
@@ -101,18 +111,17 @@ class Fleet:
         self.clock = FakeClock()
         self.slept: list[Seconds] = []
 
-    def worker(self, *, bus: Bus | None = None, times: LeaseTimes | None = None) -> Worker:
+    def worker(self, *, bus: Bus | None = None, times: LeaseTimes | None = None, outage_grace: Seconds = 0.0) -> Worker:
         """One more."""
-        return Worker(self.repository, self.feed, self.clock, bus=bus, times=times)
+        return Worker(self.repository, self.feed, self.clock, bus=bus, times=times, outage_grace=outage_grace)
 
     def commit(self, key_id: str = "k1", version: int = 2) -> Committed:
         """Commit a change, and tell nobody."""
         return Committed(a_record(key_id, version=version), (self.feed.append(key_id, version),))
 
 
-@pytest.fixture
-async def fleet(monkeypatch: pytest.MonkeyPatch) -> Fleet:
-    """A store with one key."""
+def a_fleet(monkeypatch: pytest.MonkeyPatch) -> Fleet:
+    """A store with one key, where sleeping is what makes time pass."""
     fleet = Fleet()
     fleet.feed.append("k1")
 
@@ -122,6 +131,12 @@ async def fleet(monkeypatch: pytest.MonkeyPatch) -> Fleet:
 
     monkeypatch.setattr("asgi_apikey.invalidation.leases.anyio.sleep", sleep)
     return fleet
+
+
+@pytest.fixture
+def fleet(monkeypatch: pytest.MonkeyPatch) -> Fleet:
+    """See `a_fleet`."""
+    return a_fleet(monkeypatch)
 
 
 # ---- the lease -----------------------------------------------------------------------------------------------------
@@ -268,6 +283,19 @@ async def test_a_failed_poll_gives_no_lease(fleet: Fleet, caplog: pytest.LogCapt
     ]
 
 
+async def test_a_failure_is_said_while_there_is_still_a_lease(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
+    """Once: not again when it is over."""
+    worker = fleet.worker()
+    await worker.invalidation.renew()
+    worker.feed.failures["changes"] = StoreUnavailable("away")
+    for _ in range(5):
+        fleet.clock.advance(POLL)
+        worker.invalidation.refresh()
+        await worker.background.drain(10)
+
+    assert caplog.messages == ["the change feed cannot be read; what is cached is not trusted meanwhile: away"]
+
+
 async def test_everybody_who_waits_is_told_of_the_failure_at_once(fleet: Fleet) -> None:
     """They do not try one after the other: a store that is silent would hold each of them longer than the last."""
     worker = fleet.worker()
@@ -321,6 +349,125 @@ async def test_a_cancelled_request_does_not_stop_the_poll(fleet: Fleet) -> None:
     await worker.background.drain(10)
 
     assert worker.leased
+
+
+# ---- an outage that is to be outlasted ----------------------------------------------------------------------------
+
+
+async def in_outage(fleet: Fleet) -> Worker:
+    """A worker with a grace, whose feed has just stopped answering."""
+    worker = fleet.worker(outage_grace=GRACE)
+    await worker.invalidation.renew()
+    worker.remember("k1")
+    for call in ("changes", "beat"):
+        worker.feed.failures[call] = StoreUnavailable("away")
+    return worker
+
+
+async def test_an_outage_prolongs_trust_by_its_grace_and_no_more(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Counted from when the lease would have ended; said once at the beginning, and once at the end."""
+    worker = await in_outage(fleet)
+    ends_at = worker.invalidation.fresh_until
+    for _ in range(40):
+        fleet.clock.advance(1.6)
+        await worker.invalidation.renew()
+        worker.invalidation.refresh()
+        await worker.background.drain(10)
+        assert worker.leased == (fleet.clock.monotonic() < ends_at + GRACE)
+
+    assert [message.partition(":")[0] for message in caplog.messages] == [
+        "the change feed cannot be read; what is cached is trusted for 60 s more",
+        "the change feed cannot be read; what is cached is not trusted meanwhile",
+    ]
+
+
+async def test_the_feed_is_asked_all_the_time(fleet: Fleet) -> None:
+    """So a change that was made meanwhile is known as soon as it answers."""
+    worker = await in_outage(fleet)
+    fleet.clock.advance(POLL)
+    worker.invalidation.refresh()
+    await worker.background.drain(10)
+    assert worker.invalidation.refresh_at == fleet.clock.monotonic() + POLL
+    fleet.clock.advance(LEASE)
+    assert worker.leased
+    fleet.commit("k1")
+    worker.feed.failures.clear()
+    worker.invalidation.refresh()
+    await worker.background.drain(10)
+
+    assert worker.leased
+    assert not worker.remembers("k1")
+    assert worker.invalidation.fresh_until == fleet.clock.monotonic() + LEASE
+
+
+async def test_the_end_of_an_outage_is_said(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
+    """Once."""
+    worker = await in_outage(fleet)
+    for _ in range(3):
+        fleet.clock.advance(LEASE)
+        await worker.invalidation.renew()
+    worker.feed.failures.clear()
+    for _ in range(3):
+        fleet.clock.advance(GRACE)
+        await worker.invalidation.renew()
+
+    assert caplog.messages[1:] == ["the change feed can be read again"]
+
+
+async def test_who_is_told_of_a_change_in_an_outage_does_not_answer_from_memory(fleet: Fleet) -> None:
+    """The counter has moved: something has changed, and nobody can be asked what."""
+    bus = ListeningBus()
+    worker = fleet.worker(bus=bus, outage_grace=GRACE)
+    await worker.invalidation.renew()
+    worker.feed.failures["changes"] = StoreUnavailable("away")
+    bus.moving[0] = 1
+    await worker.invalidation.renew()
+
+    assert not worker.leased
+
+
+async def test_who_is_not_registered_any_more_has_no_grace(fleet: Fleet) -> None:
+    """Nobody waits for him."""
+    worker = await in_outage(fleet)
+    fleet.feed.registered.clear()
+    del worker.feed.failures["beat"]
+    worker.feed.failures["join"] = StoreUnavailable("away")
+    fleet.clock.advance(2 * (LEASE + GRACE))
+    await worker.invalidation.renew()
+
+    assert not worker.leased
+
+
+async def test_a_grace_is_registered_with_the_lease(fleet: Fleet) -> None:
+    """Whoever makes a change reckons with both, and says so where he does not wait for it."""
+    await in_outage(fleet)
+    revoker = fleet.worker()
+    receipt = await revoker.invalidation.announce(fleet.commit())
+
+    assert [each.lease for each in fleet.feed.registered.values()] == [LEASE + GRACE]
+    assert (receipt.confirmed, receipt.max_staleness) == (False, LEASE + GRACE)
+
+
+async def test_a_short_grace_is_waited_for(fleet: Fleet) -> None:
+    """Then the change is confirmed, and nobody has any trust left."""
+    worker = fleet.worker(outage_grace=5.0)
+    await worker.invalidation.renew()
+    worker.feed.failures["changes"] = StoreUnavailable("away")
+    await worker.invalidation._poll()
+    assert worker.invalidation.fresh_until == fleet.clock.monotonic() + LEASE + 5.0
+    receipt = await fleet.worker().invalidation.announce(fleet.commit())
+
+    assert receipt.confirmed
+    assert not worker.leased
+
+
+@pytest.mark.parametrize("grace", [-1.0, math.inf, math.nan])
+async def test_impossible_graces_are_refused(fleet: Fleet, grace: Seconds) -> None:
+    """For ever is not a bound."""
+    with pytest.raises(ConfigurationError, match="outage_grace"):
+        fleet.worker(outage_grace=grace)
 
 
 # ---- another store -------------------------------------------------------------------------------------------------
@@ -410,6 +557,31 @@ async def test_there_is_no_lease_while_the_registration_is_changed(fleet: Fleet)
     assert [each.bus for each in fleet.feed.registered.values()] == ["two"]
 
 
+async def test_polls_remove_the_registrations_of_the_dead(fleet: Fleet) -> None:
+    """Whoever has traffic does, though he never makes a change; the living, who beat, stay."""
+    worker, dead, alive = fleet.worker(), fleet.worker(), fleet.worker()
+    await dead.invalidation.renew()
+    for _ in range(11):
+        for each in (worker, alive):
+            await each.invalidation.renew()
+            await each.background.drain(10)
+        fleet.clock.advance(LEASE)
+
+    assert set(fleet.feed.registered) == {each.invalidation._register.worker_id for each in (worker, alive)}
+    assert worker.feed.calls["workers"] == 2
+
+
+async def test_a_register_that_cannot_be_tidied_is_no_trouble(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
+    """The lease is there already."""
+    worker = fleet.worker()
+    worker.feed.failures["workers"] = StoreUnavailable("away")
+    await worker.invalidation.renew()
+    await worker.background.drain(10)
+
+    assert worker.leased
+    assert caplog.messages == []
+
+
 async def test_a_clean_exit_leaves(fleet: Fleet) -> None:
     """And begins anew when it is used again."""
     worker = fleet.worker()
@@ -474,7 +646,7 @@ async def test_without_a_bus_the_others_leases_are_waited_for(fleet: Fleet) -> N
     receipt = await worker.invalidation.announce(fleet.commit())
 
     assert (receipt.confirmed, receipt.workers, receipt.acknowledged) == (True, 2, 1)
-    assert receipt.elapsed == pytest.approx(LEASE * CLOCK_RATE)
+    assert receipt.elapsed == pytest.approx(WAIT)
     assert not other.leased
 
 
@@ -485,7 +657,7 @@ async def test_the_longest_lease_is_waited_for(fleet: Fleet) -> None:
     await other.invalidation.renew()
     receipt = await worker.invalidation.announce(fleet.commit())
 
-    assert receipt.elapsed == pytest.approx(10.0 * CLOCK_RATE)
+    assert receipt.elapsed == pytest.approx(10.0 * CLOCK_RATE + 2 * CLOCK_STEP)
     assert not other.leased
 
 
@@ -500,19 +672,84 @@ async def test_timers_that_fire_early_confirm_nothing_early(fleet: Fleet, monkey
     await other.invalidation.renew()
     receipt = await worker.invalidation.announce(fleet.commit())
 
-    assert receipt.elapsed >= LEASE * CLOCK_RATE
+    assert receipt.elapsed >= WAIT
 
 
-async def test_who_cannot_be_listed_is_waited_for(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
-    """Silence is never taken for an empty register."""
-    worker, other = fleet.worker(), fleet.worker()
+async def test_who_cannot_be_listed_is_not_confirmed(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
+    """Silence is never taken for an empty register, nor for one of leases like ours."""
+    worker, other = fleet.worker(), fleet.worker(times=LeaseTimes(poll=1.0, lease=9.0))
     await other.invalidation.renew()
     worker.feed.failures["workers"] = StoreUnavailable("away")
     receipt = await worker.invalidation.announce(fleet.commit())
 
-    assert receipt.confirmed
-    assert not other.leased
+    assert (receipt.confirmed, receipt.max_staleness) == (False, LEASE)
+    assert other.leased
     assert "cannot be listed" in caplog.text
+
+
+async def test_who_was_once_listed_is_reckoned_with(fleet: Fleet) -> None:
+    """The longest lease that we have heard of is the bound we give when nobody can be listed."""
+    worker, other = fleet.worker(), fleet.worker(times=LeaseTimes(poll=1.0, lease=9.0))
+    await other.invalidation.renew()
+    await worker.invalidation.announce(fleet.commit())
+    worker.feed.failures["workers"] = StoreUnavailable("away")
+    receipt = await worker.invalidation.announce(fleet.commit("k1", 3))
+
+    assert (receipt.confirmed, receipt.max_staleness) == (False, 9.0)
+
+
+async def test_who_can_be_listed_later_is_waited_for(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store that did not answer after the commit is asked once more when our own lease would be over."""
+    worker, other = fleet.worker(), fleet.worker(times=LeaseTimes(poll=1.0, lease=9.0))
+    await other.invalidation.renew()
+    worker.feed.failures["workers"] = StoreUnavailable("away")
+
+    async def sleep(seconds: Seconds) -> None:
+        fleet.clock.advance(seconds)
+        worker.feed.failures.clear()
+
+    monkeypatch.setattr("asgi_apikey.invalidation.leases.anyio.sleep", sleep)
+    receipt = await worker.invalidation.announce(fleet.commit())
+
+    assert receipt.confirmed
+    assert receipt.elapsed == pytest.approx(9.0 * CLOCK_RATE + 2 * CLOCK_STEP)
+    assert not other.leased
+
+
+async def test_a_lease_that_is_too_long_is_not_waited_for_and_nothing_is_confirmed(fleet: Fleet) -> None:
+    """The caller is told how long it goes on."""
+    worker = fleet.worker()
+    other = fleet.worker(times=LeaseTimes(poll=1.0, lease=LONGEST_AWAITED + 1))
+    await other.invalidation.renew()
+    receipt = await worker.invalidation.announce(fleet.commit())
+
+    assert (receipt.confirmed, receipt.max_staleness, receipt.workers) == (False, LONGEST_AWAITED + 1, 2)
+    assert fleet.slept == []
+
+
+async def test_whoever_has_acknowledged_may_have_any_lease(fleet: Fleet) -> None:
+    """He is not waited for."""
+    bus = ListeningBus()
+    worker = fleet.worker(bus=bus)
+    other = fleet.worker(bus=ListeningBus(), times=LeaseTimes(poll=1.0, lease=100.0))
+    await other.invalidation.renew()
+
+    async def answers(seq: int) -> Collection[str]:
+        return [(await other.invalidation._caught_up(seq)).worker_id]
+
+    bus.answers = answers
+    receipt = await worker.invalidation.announce(fleet.commit())
+
+    assert (receipt.confirmed, receipt.max_staleness, receipt.elapsed) == (True, 0.0, 0.0)
+
+
+async def test_where_nobody_else_is_nobody_is_woken(fleet: Fleet) -> None:
+    """Whoever joins later begins with the change."""
+    bus = ListeningBus()
+    worker = fleet.worker(bus=bus)
+    await worker.invalidation.announce(fleet.commit())
+
+    assert bus.woken == []
 
 
 async def test_when_all_have_acknowledged_nobody_is_waited_for(fleet: Fleet) -> None:

@@ -186,3 +186,54 @@ async def test_who_has_just_beaten_is_not_removed() -> None:
     await together(two.ours.others, beat_in_between)
 
     assert len(two.feed.registered) == 1
+
+
+async def test_a_list_that_came_late_makes_nobody_look_dead() -> None:
+    """Silence counts until the list was asked for: while it was on its way, anybody may have beaten."""
+    two = Two()
+    await two.theirs.join("")
+    await two.ours.others()
+    two.watched.after["workers"].shut()
+
+    async def be_late() -> None:
+        await until(lambda: two.watched.after["workers"].waiting)
+        two.clock.advance(10 * LEASE)
+        two.watched.after["workers"].open()
+
+    others, _ = await together(two.ours.others, be_late)
+
+    assert isinstance(others, list)
+    assert len(others) == 1
+
+
+async def test_a_look_is_due_at_once_and_then_every_ten_leases() -> None:
+    """Two of them at the same beat are needed to take somebody for dead."""
+    two = Two()
+    assert two.ours.look_is_due
+    await two.ours.tidy()
+    assert not two.ours.look_is_due
+    two.clock.advance(10 * LEASE)
+
+    assert two.ours.look_is_due
+
+
+async def test_in_a_large_fleet_each_looks_more_rarely() -> None:
+    """Two hundred workers together read the register as often as fifty."""
+    two = Two()
+    for number in range(200):
+        await two.feed.join(str(number), "", lease=LEASE)
+    await two.ours.tidy()
+    two.clock.advance(40 * LEASE - 0.01)
+    assert not two.ours.look_is_due
+    two.clock.advance(0.01)
+
+    assert two.ours.look_is_due
+
+
+async def test_looking_in_vain_is_tried_again_when_it_is_due_again() -> None:
+    """Not with every poll: the store has trouble enough."""
+    two = Two()
+    two.watched.failures["workers"] = StoreUnavailable("away")
+    await two.ours.tidy()
+
+    assert not two.ours.look_is_due

@@ -6,6 +6,7 @@ a lost message is one that nobody reads. `World.without` takes one guard of the 
 needed.
 
 Time is counted in ticks of the revoker's clock, `LEASE` to a lease. The worker's clock may be slow by `CLOCK_RATE`.
+Clocks may be coarse: then what is read is the beginning of the present step, and the two clocks step in turn.
 Time moves from one instant at which something may change to the next, or to just before it.
 """
 
@@ -16,12 +17,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from asgi_apikey.invalidation.leases import CLOCK_RATE
+from asgi_apikey.invalidation.announcer import CLOCK_RATE
 from asgi_apikey.invalidation.register import _BEAT, _DEAD, _VALID
 
 LEASE: Final = 20
 """Ticks in a lease of the revoker's own configuration; its 5 % are a whole tick."""
 NEVER: Final = -1
+STEP: Final = 4
+"""Ticks in a step of a coarse clock: more than what 5 % of a lease leave over."""
 
 Row = tuple[int, str]
 """A row of the feed: its position and what it tells, `issue`, `other` or `revoke` of our key."""
@@ -74,6 +77,7 @@ class Call(NamedTuple):
         early: The outcome is of a flight that began before this request was sent.
         mark: The cache's generation before the record was read.
         active: What was read.
+        began: When the read began, in a world where that matters.
     """
 
     at: str
@@ -81,6 +85,7 @@ class Call(NamedTuple):
     early: bool = False
     mark: int = 0
     active: bool = False
+    began: int = 0
 
 
 class State(NamedTuple):
@@ -113,6 +118,7 @@ class State(NamedTuple):
     revoked_at: int = NEVER
     # The worker: its memory, its place in the agreement, and what is on its way.
     verdict: bool = False
+    verdict_until: int = 0
     generation: int = 0
     tombstone: int = 0
     flushed: int = 0
@@ -142,7 +148,7 @@ class State(NamedTuple):
 
     def tidied(self) -> State:
         """The same state, with one form for what makes no difference any more."""
-        fresh_until = self.fresh_until if self.fresh_until > self.now else 0
+        fresh_until = self.fresh_until if self.fresh_until > self.now - STEP else 0
         return self._replace(fresh_until=fresh_until, calls=tuple(sorted(self.calls)))
 
 
@@ -170,6 +176,8 @@ class World:
         bus: `none`, `host` (a counter that both have mapped) or `acks` (messages).
         slow: The worker's clock is as slow as it may be.
         lease: The worker's own lease, in ticks of its own clock.
+        step: Ticks in a step of both clocks.
+        timed: The worker trusts its memory for a time, and reads no feed.
         without: The guard that is taken away.
     """
 
@@ -177,11 +185,21 @@ class World:
     bus: str = "none"
     slow: bool = True
     lease: int = LEASE
+    step: int = 1
+    timed: bool = False
     without: str = ""
 
     def ticks(self, leases: float) -> int:
         """What so many of the worker's leases last on the revoker's clock."""
         return math.ceil(round(leases * self.lease * (CLOCK_RATE if self.slow else 1.0), 6))
+
+    def clock(self, s: State) -> int:
+        """What the worker's clock shows."""
+        return s.now - s.now % self.step
+
+    def revokers_clock(self, s: State) -> int:
+        """What the revoker's clock shows, which steps in between."""
+        return s.now - (s.now + self.step // 2) % self.step
 
     def has(self, guard: str) -> bool:
         """Whether the protocol still has a guard. Each name is asked for here and nowhere else."""
@@ -212,6 +230,10 @@ class World:
             instants.append(self._leases_end(s))
         if s.revoked_at != NEVER:
             instants.append(s.revoked_at + self.ticks(1))
+        if self.timed and s.verdict:
+            instants.append(s.verdict_until)
+        # A coarse clock shows an instant up to a step late.
+        instants = [instant + late for instant in instants for late in range(self.step)]
         ahead = [instant - early for instant in instants for early in (0, 1) if instant - early > s.now]
         if ahead:
             yield "time", s._replace(now=min(ahead), jumps=s.jumps - 1)
@@ -257,14 +279,23 @@ class World:
             yield from self._begun(s)
         elif s.at == "listing":
             yield "list", self._have_listed(s)
-            if s.failures:
+            if s.failures and s.unsure:
+                # Once more in vain: nothing is confirmed.
+                yield (
+                    "listing fails again",
+                    s._replace(at="", agenda=s.agenda[1:], unsure=False, failures=s.failures - 1),
+                )
+            elif s.failures:
                 failed = s._replace(listed=(), unsure=True, failures=s.failures - 1)
                 yield "listing fails", failed._replace(at="committing" if s.committed_at == NEVER else "waking")
         elif s.at == "committing":
             yield "commit", self._have_committed(s, "revoke")._replace(at="waking")
         elif s.at == "waking":
             yield "wake", self._have_woken(s)
-        elif s.at == "waiting" and (s.now >= self._leases_end(s) or not (s.hearing or s.silent)):
+        elif s.at == "waiting" and (self.revokers_clock(s) >= self._leases_end(s) or not (s.hearing or s.silent)):
+            if s.unsure and self.has("who could not be listed is listed later"):
+                yield "list once more", s._replace(at="listing")
+                return
             yield "confirm", s._replace(at="", agenda=s.agenda[1:], confirmed=s.confirmed or s.revoked)
         if s.doomed:
             doomed = s.doomed[0]
@@ -291,7 +322,7 @@ class World:
             yield what, looked._replace(at="", agenda=later, listed=())
         elif what == "again" and s.revoked:
             seq = s.feed[-1][0] if self.has("what is told again has a position") else 0
-            yield what, s._replace(at="listing", committed_at=s.now, seq=seq)
+            yield what, s._replace(at="listing", committed_at=self.revokers_clock(s), seq=seq)
         elif what == "revoke" and not self.has("the workers are listed after the commit"):
             yield what, s._replace(at="listing", committed_at=NEVER)
         elif what == "revoke":
@@ -301,7 +332,7 @@ class World:
 
     def _have_committed(self, s: State, what: str) -> State:
         seq = s.feed[-1][0] + 1
-        s = s._replace(feed=(*s.feed, (seq, what)), committed_at=s.now, seq=seq)
+        s = s._replace(feed=(*s.feed, (seq, what)), committed_at=self.revokers_clock(s), seq=seq)
         return s if what == "other" else s._replace(revoked=True, revoked_at=s.now)
 
     def _have_listed(self, s: State) -> State:
@@ -330,16 +361,17 @@ class World:
             return s._replace(hearing=(), silent=s.unsure or len(heard) < len(workers))
         if self.bus == "acks":
             return s._replace(hearing=workers, silent=s.unsure, wakes=(s.seq,), acks=())
-        silent = bool(workers) or (s.unsure and self.has("who cannot be listed is waited for"))
-        return s._replace(hearing=(), silent=silent)
+        return s._replace(hearing=(), silent=bool(workers) or s.unsure)
 
     def _signalled(self, s: State) -> State:
         return s._replace(counters=(*s.counters[:-1], s.next_signal), next_signal=s.next_signal + 1)
 
     def _leases_end(self, s: State) -> int:
-        longest = max(LEASE, self.lease) if self.has("the longest lease is waited for") else LEASE
+        # Of who is not listed, nothing is known.
+        longest = LEASE if s.unsure or not self.has("the longest lease is waited for") else max(LEASE, self.lease)
         rate = CLOCK_RATE if self.has("clocks may run at different rates") else 1.0
-        return s.committed_at + math.ceil(round(longest * rate, 6))
+        steps = 2 * (self.step - 1) if self.has("clocks may be coarse") else 0
+        return s.committed_at + math.ceil(round(longest * rate, 6)) + steps
 
     # ---- the worker's poll -----------------------------------------------------------------------------------------
 
@@ -364,10 +396,13 @@ class World:
             else:
                 # Closed meanwhile: whoever closes leaves for us.
                 s = s._replace(leaving=poll.joined)
+            if self.timed:
+                yield "joined", self._present(self._flushed(s) if self.has("who has joined forgets") else s)
+                return
             yield "joined", self._obtained(s, poll) if poll.rows else self._starting_over(s, poll)
         elif poll.at == "present":
             # Apart from the step before: a process can be stopped anywhere.
-            yield "ask", s._replace(poll=poll._replace(at="asked", began=s.now))
+            yield "ask", s._replace(poll=poll._replace(at="asked", began=self.clock(s)))
         elif poll.at == "asked":
             yield "read", s._replace(poll=poll._replace(at="land", rows=_since(s.feed, s.newest)))
         elif poll.at == "look":
@@ -377,37 +412,46 @@ class World:
         elif poll.at == "land":
             yield "land", self._landed(s, poll)
 
+    def _present(self, s: State) -> State:
+        """One who asks for no news is registered: that is all he needs."""
+        return s._replace(poll=None, fresh_until=s.beat_at + self.ticks(_VALID))
+
     def _polling(self, s: State) -> State:
         """What the first step of a poll does, up to its first suspension."""
         mapped = len(s.counters) if self.bus == "host" else 1
         signal = s.counters[mapped - 1]
-        poll = Poll("present", s.life, signal, mapped, s.now)
+        poll = Poll("present", s.life, signal, mapped, self.clock(s))
         s = s._replace(mapped=mapped)
+        if self.timed and s.worker == 0 and not self.has("who trusts memory for a time is registered"):
+            return s._replace(fresh_until=s.now + self.ticks(_DEAD))
         if s.worker == 0 or s.bus != mapped:
             if self.has("no lease while not registered"):
                 s = s._replace(fresh_until=0)
             if not self.has("join before the position is read"):
                 return self._starting_over(s, poll)
             return s._replace(poll=poll._replace(at="leave"))
-        if s.now - s.beat_at >= self.ticks(_BEAT):
+        if self.clock(s) - s.beat_at >= self.ticks(_BEAT):
             return s._replace(poll=poll._replace(at="beat"))
-        return s._replace(poll=poll)
+        return s if self.timed else s._replace(poll=poll)
 
     def _beaten(self, s: State, poll: Poll) -> Iterator[tuple[str, State]]:
         if not any(each.worker == s.worker for each in s.register):
             if self.has("no lease while not registered"):
                 s = s._replace(fresh_until=0)
-            yield "beat: gone", s._replace(poll=poll._replace(at="leave", began=s.now))
+            yield "beat: gone", s._replace(poll=poll._replace(at="leave", began=self.clock(s)))
             return
         register = tuple(each._replace(beat=each.beat + 1) if each.worker == s.worker else each for each in s.register)
         s = s._replace(register=register, beat_at=poll.began)
+        if self.timed:
+            yield "beat", self._present(s)
+            return
         yield "beat", s._replace(poll=poll._replace(at="present"))
 
     def _starting_over(self, s: State, poll: Poll) -> State:
         """Ask for the position, knowing nothing."""
         if not self.has("the position is read before the flush"):
             s = self._flushed(s)
-        return s._replace(poll=poll._replace(at="look", began=s.now))
+        return s._replace(poll=poll._replace(at="look", began=self.clock(s)))
 
     def _settled_down(self, s: State, poll: Poll) -> State:
         """The position is known: what was read before is not trusted."""
@@ -423,7 +467,7 @@ class World:
         if s.newest is not None and not self._goes_on(s.newest, poll.rows):
             s = s._replace(fresh_until=0)
             if self.has("who finds another store registers anew"):
-                return s._replace(poll=poll._replace(at="leave", began=s.now, rows=()))
+                return s._replace(poll=poll._replace(at="leave", began=self.clock(s), rows=()))
             return self._starting_over(s, poll)
         known = 0 if s.newest is None else 1
         if any(what == "revoke" for _, what in poll.rows[known:]):
@@ -437,7 +481,7 @@ class World:
             s = self._acknowledged(s)
         if poll.life != s.life:
             return s
-        began = poll.began if self.has("a lease begins when the poll began") else s.now
+        began = poll.began if self.has("a lease begins when the poll began") else self.clock(s)
         fresh_until = began + self.ticks(1)
         if self.has("a lease ends with the registration's validity"):
             fresh_until = min(fresh_until, s.beat_at + self.ticks(_VALID))
@@ -469,9 +513,10 @@ class World:
 
     def _requests(self, s: State) -> Iterator[tuple[str, State]]:
         if s.requests:
-            late = s.confirmed or (s.revoked_at != NEVER and s.now >= s.revoked_at + self.ticks(1))
+            late = s.confirmed or (s.revoked_at != NEVER and s.now >= s.revoked_at + self.ticks(1) + self.step - 1)
             s_after = s._replace(requests=s.requests - 1)
-            if s.verdict and self._leased(s, self.has("memory is trusted under a lease only")):
+            remembered = s.verdict and self._in_time(s, s.verdict_until)
+            if remembered and self._leased(s, self.has("memory is trusted under a lease only")):
                 yield _accepted(late), s_after
             else:
                 yield "request", s_after._replace(calls=(*s.calls, self._flown(s, Call("", late), early=True)))
@@ -488,14 +533,14 @@ class World:
         """Lead a flight, or join the one that is on its way; `early`, if there is one, it began before this request."""
         if any(each.at in ("read", "land") for each in s.calls):
             return call._replace(at="waits", early=early)
-        return call._replace(at="read", early=False, mark=s.generation)
+        return call._replace(at="read", early=False, mark=s.generation, began=self.clock(s) if self.timed else 0)
 
     def _call_landed(self, s: State, number: int, call: Call) -> State:
         """Remember the verdict if it is settled; everybody who waits has the same outcome."""
         if call.active and (self._settled(s, call.mark) or not self.has("only what is settled is remembered")):
-            s = s._replace(verdict=True)
+            s = s._replace(verdict=True, verdict_until=call.began + self.ticks(1) if self.timed else 0)
         calls = tuple(
-            each._replace(at="last look", mark=call.mark, active=call.active)
+            each._replace(at="last look", mark=call.mark, active=call.active, began=call.began)
             if each.at == "waits" or index == number
             else each
             for index, each in enumerate(s.calls)
@@ -509,16 +554,21 @@ class World:
             return
         known = self._leased(s, self.has("what was read before the request needs a lease")) or not call.early
         settled = self._settled(s, call.mark) or not self.has("a last look at the tombstones")
-        if known and settled:
+        in_time = self._in_time(s, call.began + self.ticks(1)) or not self.has("what was read is used for its time")
+        if known and settled and in_time:
             yield _accepted(call.late), gone
         else:
             yield "again", gone._replace(calls=(*gone.calls, self._flown(gone, call, early=False)))
+
+    def _in_time(self, s: State, until: int) -> bool:
+        """Whether what was read may still be used, where that is a matter of time."""
+        return not self.timed or self.clock(s) < until
 
     def _leased(self, s: State, guarded: bool) -> bool:
         counted = s.counters[s.mapped - 1] == s.seen if self.bus == "host" and s.mapped else True
         if not self.has("the counter is compared"):
             counted = True
-        return (s.now < s.fresh_until and counted) or not guarded
+        return (self.clock(s) < s.fresh_until and counted) or not guarded
 
     # ---- the cache -------------------------------------------------------------------------------------------------
 

@@ -22,7 +22,8 @@ from asgi_apikey.background import Background
 from asgi_apikey.caches.local import LocalCache
 from asgi_apikey.errors import APIKeyError
 from asgi_apikey.hashers.hmac_sha256 import SHA256Hasher
-from asgi_apikey.invalidation.leases import CLOCK_RATE, LeasedInvalidation, LeaseTimes
+from asgi_apikey.invalidation.announcer import CLOCK_RATE
+from asgi_apikey.invalidation.leases import LeasedInvalidation, LeaseTimes
 from asgi_apikey.invalidation.poll import NoBus
 from asgi_apikey.issuer import Issuer
 from asgi_apikey.keyformat import KeyFormat

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from asgi_apikey.invalidation.leases import CLOCK_RATE, LeaseTimes
+from asgi_apikey.invalidation.announcer import CLOCK_RATE
+from asgi_apikey.invalidation.leases import LeaseTimes
 from asgi_apikey.invalidation.register import _BEAT, _DEAD, _VALID
 from asgi_apikey.models import Seconds
 

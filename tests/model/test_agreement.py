@@ -8,11 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from asgi_apikey.invalidation.leases import CLOCK_RATE, LeaseTimes
+from asgi_apikey.invalidation.announcer import CLOCK_RATE
+from asgi_apikey.invalidation.leases import LeaseTimes
 from asgi_apikey.invalidation.register import _BEAT, _DEAD, _VALID
 from tests.model import protocol
 from tests.model.exploration import explore
-from tests.model.protocol import LEASE, Poll, Registration, State, World, warm
+from tests.model.protocol import LEASE, STEP, Poll, Registration, State, World, warm
 
 OTHER = ((1, "issue"), (2, "other"))
 
@@ -63,7 +64,16 @@ WORLDS = {
     "a longer lease": World(
         start=warm(fresh_until=2 * LEASE, agenda=("revoke",), polls=1, requests=1, jumps=3), lease=2 * LEASE
     ),
-    "a failure": World(start=warm(agenda=("revoke",), polls=1, requests=1, jumps=2, failures=1)),
+    "coarse clocks": World(start=warm(agenda=("revoke",), polls=1, requests=1, jumps=4), step=STEP),
+    "memory for a time": World(
+        start=warm(fresh_until=63, verdict_until=21, agenda=("revoke",), polls=1, requests=2, jumps=3), timed=True
+    ),
+    "memory for a time, not registered": World(
+        start=State(agenda=("revoke",), polls=1, requests=2, jumps=1), timed=True
+    ),
+    "a failure": World(
+        start=warm(fresh_until=2 * LEASE, agenda=("revoke",), polls=1, requests=1, jumps=3, failures=2), lease=2 * LEASE
+    ),
 }
 
 GUARDS = {
@@ -71,9 +81,10 @@ GUARDS = {
     "memory is trusted under a lease only": "a poll",
     "a lease begins when the poll began": "a poll",
     "clocks may run at different rates": "a poll",
+    "clocks may be coarse": "coarse clocks",
     "the longest lease is waited for": "a longer lease",
     "the workers are listed after the commit": "a first poll",
-    "who cannot be listed is waited for": "a failure",
+    "who could not be listed is listed later": "a failure",
     # The register.
     "join before the position is read": "a first poll",
     "the position is read before the flush": "two polls",
@@ -94,6 +105,10 @@ GUARDS = {
     "the counter moves after the commit": "killed before the counter",
     "acknowledge only what was applied": "messages",
     "what is told again has a position": "messages",
+    # Memory for a time.
+    "who trusts memory for a time is registered": "memory for a time, not registered",
+    "who has joined forgets": "memory for a time, not registered",
+    "what was read is used for its time": "memory for a time",
     # The memory.
     "only what is settled is remembered": "a first poll",
     "an invalidation leaves a tombstone": "a request that joins another",

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from asgi_apikey.caches.local import LocalCache
-from asgi_apikey.invalidation import leases
+from asgi_apikey.invalidation import announcer
 from tests.model.scheduler import KINDS, LEASE, Schedule, sleep_by_own_clock
 
 STEPS = 130
@@ -111,7 +111,7 @@ def always_settled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """The revoker does not wait long enough."""
-    monkeypatch.setattr(leases, "CLOCK_RATE", 0.6)
+    monkeypatch.setattr(announcer, "CLOCK_RATE", 0.6)
 
 
 @pytest.mark.parametrize("spoil", [always_settled, hasty])

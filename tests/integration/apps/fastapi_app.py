@@ -2,26 +2,17 @@
 
 from typing import Annotated
 
-from fastapi import Depends, FastAPI, HTTPException, Request, WebSocket
+from fastapi import FastAPI, Request, Security, WebSocket
 
-from asgi_apikey import APIKeyMiddleware, Principal, get_api_key
+from asgi_apikey import APIKeyMiddleware, Principal
+from asgi_apikey.contrib.fastapi import APIKeySecurity, answer_refusals
 from tests.integration.apps.counter import OPEN_PATH, CallCounter
+from tests.integration.apps.part import part
 from tests.integration.apps.settings import keys_from_environment
 
-
-def caller(request: Request) -> Principal | None:
-    """Return the principal, for handlers that ask for it."""
-    return get_api_key(request)
-
-
-Caller = Annotated[Principal, Depends(caller)]
-
-
-def orders_reader(principal: Caller) -> Principal:
-    """Return the principal if it may read orders."""
-    if "orders:read" not in principal.scopes:
-        raise HTTPException(403, "orders:read is needed")
-    return principal
+api_key = APIKeySecurity()
+Caller = Annotated[Principal, Security(api_key)]
+Reader = Annotated[Principal, Security(api_key, scopes=["orders:read"])]
 
 
 def create() -> FastAPI:
@@ -30,6 +21,8 @@ def create() -> FastAPI:
     # The one added last stands outermost.
     app.add_middleware(CallCounter)
     app.add_middleware(APIKeyMiddleware, keys=keys_from_environment(), exempt=(OPEN_PATH,))
+    answer_refusals(app)
+    app.mount("/part", part)
 
     @app.get("/")
     async def whoami(principal: Caller) -> dict[str, str]:
@@ -46,13 +39,19 @@ def create() -> FastAPI:
         return {"owner": request.state.api_key.owner, "body": received.decode(), "key_lines": len(lines)}
 
     @app.get("/orders")
-    async def orders(principal: Annotated[Principal, Depends(orders_reader)]) -> dict[str, list[str]]:
+    async def orders(principal: Reader) -> dict[str, list[str]]:
         return {"orders": []}
 
     @app.websocket("/ws")
     async def socket(websocket: WebSocket) -> None:
         await websocket.accept()
         await websocket.send_json({"owner": websocket.state.api_key.owner})
+        await websocket.close()
+
+    @app.websocket("/orders/ws")
+    async def orders_socket(websocket: WebSocket, principal: Reader) -> None:
+        await websocket.accept()
+        await websocket.send_json({"owner": principal.owner})
         await websocket.close()
 
     return app

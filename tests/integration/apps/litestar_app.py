@@ -2,21 +2,13 @@
 
 from typing import Any
 
-from litestar import Litestar, Request, WebSocket, get, post, websocket
-from litestar.connection import ASGIConnection
-from litestar.exceptions import PermissionDeniedException
-from litestar.handlers import BaseRouteHandler
+from litestar import Litestar, Request, WebSocket, asgi, get, post, websocket
 
-from asgi_apikey import APIKeyMiddleware, get_api_key
+from asgi_apikey import APIKeyMiddleware
+from asgi_apikey.contrib.litestar import Refused, Requires, answer_refusal
 from tests.integration.apps.counter import OPEN_PATH, CallCounter
+from tests.integration.apps.part import part
 from tests.integration.apps.settings import keys_from_environment
-
-
-def orders_readers(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Let those pass who may read orders."""
-    principal = get_api_key(connection)
-    if principal is None or "orders:read" not in principal.scopes:
-        raise PermissionDeniedException("orders:read is needed")
 
 
 @get("/")
@@ -40,7 +32,7 @@ async def body(request: Request[Any, Any, Any]) -> dict[str, str | int]:
     return {"owner": request.state.api_key.owner, "body": received.decode(), "key_lines": len(lines)}
 
 
-@get("/orders", guards=[orders_readers])
+@get("/orders", guards=[Requires("orders:read")])
 async def orders() -> dict[str, list[str]]:
     """Answer those who may read orders."""
     return {"orders": []}
@@ -54,8 +46,18 @@ async def socket(socket: WebSocket[Any, Any, Any]) -> None:
     await socket.close()
 
 
+@websocket("/orders/ws", guards=[Requires("orders:read")])
+async def orders_socket(socket: WebSocket[Any, Any, Any]) -> None:
+    """Say who has connected to the part that asks."""
+    await socket.accept()
+    await socket.send_json({"owner": socket.state.api_key.owner})
+    await socket.close()
+
+
 def create() -> APIKeyMiddleware:
     """Return the application as it is served."""
-    app = Litestar([whoami, health, body, orders, socket], openapi_config=None)
+    mounted = asgi("/part", is_mount=True, copy_scope=True)(part)
+    handlers = [whoami, health, body, orders, socket, orders_socket, mounted]
+    app = Litestar(handlers, openapi_config=None, exception_handlers={Refused: answer_refusal})
     counted = CallCounter(app)  # type: ignore[arg-type]  # Litestar types each kind of ASGI scope by itself
     return APIKeyMiddleware(counted, keys=keys_from_environment(), exempt=(OPEN_PATH,))

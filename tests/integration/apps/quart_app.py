@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from quart import Quart, abort, request, websocket
+from quart import Quart, request, websocket
 
 from asgi_apikey import APIKeyMiddleware, Principal, get_api_key
 from asgi_apikey.asgi.admission import HasScope
+from asgi_apikey.contrib.quart import requires
 from tests.integration.apps.counter import OPEN_PATH, CallCounter
 from tests.integration.apps.settings import keys_from_environment
 
@@ -41,13 +42,17 @@ def create() -> Quart:
         return {"owner": caller(request).owner, "body": received, "key_lines": len(lines)}
 
     @app.get("/orders")
+    @requires("orders:read")
     async def orders() -> dict[str, list[str]]:
-        if "orders:read" not in caller(request).scopes:
-            abort(403)
         return {"orders": []}
 
     @app.websocket("/ws")
     async def socket() -> None:
+        await websocket.send_json({"owner": caller(websocket).owner})
+
+    @app.websocket("/orders/ws")
+    @requires("orders:read")
+    async def orders_socket() -> None:
         await websocket.send_json({"owner": caller(websocket).owner})
 
     return app

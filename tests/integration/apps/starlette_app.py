@@ -10,6 +10,7 @@ from starlette.websockets import WebSocket
 
 from asgi_apikey import APIKeyMiddleware, require
 from tests.integration.apps.counter import OPEN_PATH, CallCounter
+from tests.integration.apps.part import part
 from tests.integration.apps.settings import keys_from_environment
 
 
@@ -45,13 +46,14 @@ async def socket(websocket: WebSocket) -> None:
 
 def application() -> Starlette:
     """Return the application without a guard."""
-    guarded_orders = require(Starlette(routes=[Route("/", orders)]), "orders:read")
+    guarded_orders = require(Starlette(routes=[Route("/", orders), WebSocketRoute("/ws", socket)]), "orders:read")
     return Starlette(
         routes=[
             Route("/", whoami),
             Route(OPEN_PATH, health),
             Route("/body", body, methods=["POST"]),
             Mount("/orders", guarded_orders),
+            Mount("/part", part),
             WebSocketRoute("/ws", socket),
         ]
     )

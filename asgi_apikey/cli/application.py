@@ -17,16 +17,22 @@ from asgi_apikey.cli.applying import apply
 from asgi_apikey.cli.auditing import audit
 from asgi_apikey.cli.changing import amend, delete, disable, enable, revoke
 from asgi_apikey.cli.checking import check_format
+from asgi_apikey.cli.completing import completion
 from asgi_apikey.cli.counting import prune_usage, usage
+from asgi_apikey.cli.describing import openapi
+from asgi_apikey.cli.doctoring import doctor
 from asgi_apikey.cli.making import issue, rotate
 from asgi_apikey.cli.migrating import migrate
 from asgi_apikey.cli.moving import export, import_
-from asgi_apikey.cli.options import session_of, shared_options
+from asgi_apikey.cli.options import served_options, session_of
 from asgi_apikey.cli.output import write_json
 from asgi_apikey.cli.preparing import init, pepper
 from asgi_apikey.cli.reading import list_keys, show, verify
+from asgi_apikey.cli.serving import serve
+from asgi_apikey.cli.telling import changes, me, ready
 from asgi_apikey.cli.tidying import prune, revoke_where
 from asgi_apikey.cli.values import holds_a_key
+from asgi_apikey.cli.variables import listed
 from asgi_apikey.errors import APIKeyError, ConfigurationError, StoreUnavailable, Undecidable
 from asgi_apikey.models import JSONValue
 
@@ -75,15 +81,19 @@ def _report(error: APIKeyError, *, as_json: bool) -> None:
     click.echo(f"Error: {message}{more}", err=True)
 
 
-@click.command(cls=Application, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=Application,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=f"Variables:\n\n{listed()}",
+)
 @click.version_option(package_name="asgi-apikey")
-@shared_options
+@served_options
 def application() -> None:
-    """Issue, find, check and end API keys, in the store that your servers use.
+    """Issue, find, check and end API keys: in the store that your servers use, or through a server (--server).
 
-    The settings are read from the environment: ASGI_APIKEY_URL, _PEPPER, _PREFIX, _ENVIRONMENT, _CHECKSUM_KEY,
-    _AUDIT_KEY; give this command the same ones as your servers. Whole keys are read from standard input or asked for,
-    never taken from the arguments.
+    The settings are read from the environment; where it works on the store, give this command the same ones as your
+    servers. Whole keys and tokens are read from there, from standard input, or asked for; never taken from the
+    arguments.
 
     Exit codes: 0 done, 1 no, 2 usage, 3 store unavailable, 4 configuration.
     """
@@ -112,5 +122,12 @@ for _command in (
     apply,
     export,
     import_,
+    changes,
+    me,
+    ready,
+    openapi,
+    serve,
+    doctor,
+    completion,
 ):
     application.add_command(_command)

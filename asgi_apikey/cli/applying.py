@@ -76,7 +76,7 @@ def apply(session: Session, file: IO[str], dry_run: bool, secrets: Path | None, 
         await _carry_out(keys, steps, wanted, secrets)
         return steps
 
-    steps = session.run(work, create=not dry_run)
+    steps = session.run_here(work, create=not dry_run)
     if dry_run and not steps.empty:
         sys.exit(1)
     if not dry_run and not steps.empty and not session.as_json:

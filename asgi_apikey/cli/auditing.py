@@ -13,7 +13,8 @@ import click
 from asgi_apikey.apikeys import APIKeys
 from asgi_apikey.audit import AuditHead, AuditReport
 from asgi_apikey.cli import values
-from asgi_apikey.cli.options import shared_options
+from asgi_apikey.cli.desk import Desk
+from asgi_apikey.cli.options import served_options, shared_options
 from asgi_apikey.cli.output import cell, rfc3339, write_json, write_table
 from asgi_apikey.cli.session import Session
 from asgi_apikey.models import AuditEntry, JSONValue
@@ -23,7 +24,7 @@ _HEAD_FIELDS = {"database_id": str, "number": int, "seq": int, "mac": str, "sign
 
 
 @click.group()
-@shared_options
+@served_options
 def audit() -> None:
     """Who changed which key, when and why: verify, tail, export."""
 
@@ -49,7 +50,7 @@ def verify(session: Session, heads: tuple[IO[str], ...]) -> None:
     async def work(keys: APIKeys) -> AuditReport:
         return await keys.audit.verify(*known)
 
-    report = session.run(work)
+    report = session.run_here(work)
     if session.as_json:
         write_json(
             {
@@ -67,15 +68,15 @@ def verify(session: Session, heads: tuple[IO[str], ...]) -> None:
 
 
 @audit.command()
-@shared_options
+@served_options
 @click.option("--count", "-n", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many.")
 @click.option("--key-id", type=values.key_id, help="Only entries about this key.")
 @click.pass_obj
 def tail(session: Session, count: int, key_id: str | None) -> None:
     """Show the newest entries, the newest last."""
 
-    async def work(keys: APIKeys) -> list[AuditEntry]:
-        return [*await keys.audit.tail(count, key_id=key_id)]
+    async def work(desk: Desk) -> list[AuditEntry]:
+        return [*await desk.entries(count, key_id=key_id)]
 
     entries = session.run(work)
     if session.as_json:
@@ -108,7 +109,7 @@ def export(session: Session, output: IO[str], only_head: bool) -> None:
                 _write_line(output, entry_fields(entry))
         _write_line(output, {"head": asdict(keys.audit.head_at(anchor, newest))})
 
-    session.run(work)
+    session.run_here(work)
 
 
 def entry_fields(entry: AuditEntry) -> dict[str, JSONValue]:

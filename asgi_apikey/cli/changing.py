@@ -7,18 +7,19 @@ from typing import TypeAlias, TypeVar
 
 import click
 
-from asgi_apikey.apikeys import APIKeys
 from asgi_apikey.cli import values
 from asgi_apikey.cli.asking import ask_consent, check_consent
-from asgi_apikey.cli.options import shared_options
+from asgi_apikey.cli.desk import Desk, Verbs
+from asgi_apikey.cli.options import served_options
 from asgi_apikey.cli.output import described, receipt_fields, record_fields, write_json
+from asgi_apikey.cli.radius import ended_with
 from asgi_apikey.cli.session import Session
 from asgi_apikey.cli.target import Target, target_of, target_options
 from asgi_apikey.models import UNSET, Instant, Metadata, Receipt, Seconds, Unset
 
 F = TypeVar("F", bound=Callable[..., object])
 T = TypeVar("T")
-_Change: TypeAlias = Callable[[APIKeys, str], Awaitable[Receipt]]
+_Change: TypeAlias = Callable[[Verbs, str], Awaitable[Receipt]]
 
 _version = click.option(
     "--if-version", "version", type=click.IntRange(min=1), help="Only if the record is still at this version."
@@ -27,7 +28,7 @@ _yes = click.option("--yes", "-y", is_flag=True, help="Do not ask; needed where 
 
 
 @click.command()
-@shared_options
+@served_options
 @target_options
 @click.option("--name", help='For people; "" removes it.')
 @click.option("--description", help='For people; "" removes it.')
@@ -99,7 +100,7 @@ def amend(
     if all(each is UNSET for each in (*texts, *rights, new_start, new_end)):
         raise click.UsageError("nothing to amend: give at least one of the options that change something")
 
-    async def change(keys: APIKeys, key_id: str) -> Receipt:
+    async def change(keys: Verbs, key_id: str) -> Receipt:
         return await keys.amend(
             key_id,
             name=new_name,
@@ -118,35 +119,35 @@ def amend(
 
 
 @click.command()
-@shared_options
+@served_options
 @target_options
 @_version
 @click.pass_obj
 def disable(session: Session, key_id: str | None, key: bool, version: int | None) -> None:
     """Switch a key off until it is enabled again."""
 
-    async def change(keys: APIKeys, key_id: str) -> Receipt:
+    async def change(keys: Verbs, key_id: str) -> Receipt:
         return await keys.disable(key_id, version=version)
 
     _carry_out(session, target_of(session, key_id, key), change, done="disabled")
 
 
 @click.command()
-@shared_options
+@served_options
 @target_options
 @_version
 @click.pass_obj
 def enable(session: Session, key_id: str | None, key: bool, version: int | None) -> None:
     """Switch a disabled key on."""
 
-    async def change(keys: APIKeys, key_id: str) -> Receipt:
+    async def change(keys: Verbs, key_id: str) -> Receipt:
         return await keys.enable(key_id, version=version)
 
     _carry_out(session, target_of(session, key_id, key), change, done="enabled")
 
 
 @click.command()
-@shared_options
+@served_options
 @target_options
 @click.option("--by", default="", help="Who revokes it, for the record.")
 @click.option("--reason", default="", help="Why, for the record.")
@@ -170,15 +171,15 @@ def revoke(
     """
     check_consent(session, yes=yes)
 
-    async def change(keys: APIKeys, key_id: str) -> Receipt:
+    async def change(keys: Verbs, key_id: str) -> Receipt:
         return await keys.revoke(key_id, by=by, reason=reason, only=only, version=version)
 
     target = target_of(session, key_id, key)
-    _carry_out(session, target, change, done="revoked", ask="Revoke", yes=yes)
+    _carry_out(session, target, change, done="revoked", ask="Revoke", yes=yes, lineage=not only)
 
 
 @click.command()
-@shared_options
+@served_options
 @target_options
 @_version
 @_yes
@@ -187,7 +188,7 @@ def delete(session: Session, key_id: str | None, key: bool, version: int | None,
     """Remove a key and its record. To end a key, revoke it: that keeps the record."""
     check_consent(session, yes=yes)
 
-    async def change(keys: APIKeys, key_id: str) -> Receipt:
+    async def change(keys: Verbs, key_id: str) -> Receipt:
         return await keys.delete(key_id, version=version)
 
     target = target_of(session, key_id, key)
@@ -195,14 +196,23 @@ def delete(session: Session, key_id: str | None, key: bool, version: int | None,
 
 
 def _carry_out(
-    session: Session, target: Target, change: _Change, *, done: str, ask: str = "", yes: bool = True
+    session: Session,
+    target: Target,
+    change: _Change,
+    *,
+    done: str,
+    ask: str = "",
+    yes: bool = True,
+    lineage: bool = False,
 ) -> None:
     """Find the key, ask where that is wanted, change it, and say what is known about the effect."""
 
-    async def work(keys: APIKeys) -> Receipt:
-        record = await target.record(keys)
-        ask_consent(f"{ask} {described(record)}?", yes=yes)
-        return await change(keys, record.key_id)
+    async def work(desk: Desk) -> Receipt:
+        record = await target.record(desk)
+        if not yes:
+            what = await ended_with(desk.keys, record) if lineage else described(record)
+            ask_consent(f"{ask} {what}?", yes=yes)
+        return await change(desk.keys, record.key_id)
 
     receipt = session.run(work)
     if session.as_json:

@@ -6,7 +6,8 @@ import click
 
 from asgi_apikey.apikeys import APIKeys
 from asgi_apikey.cli import values
-from asgi_apikey.cli.options import shared_options
+from asgi_apikey.cli.desk import Desk
+from asgi_apikey.cli.options import served_options, shared_options
 from asgi_apikey.cli.output import described, rfc3339, write_json
 from asgi_apikey.cli.session import Session
 from asgi_apikey.models import DAY, HOUR, HourlyUsage, Instant, KeyRecord, Seconds
@@ -17,7 +18,7 @@ _BARS = 24
 
 
 @click.command()
-@shared_options
+@served_options
 @click.argument("key_id", type=values.key_id)
 @click.option("--since", type=values.instant, help="From this hour on: 2027-01-31T00:00:00Z. Default: 24 hours ago.")
 @click.option("--until", type=values.instant, help="Only hours that begin before. Default: now.")
@@ -29,8 +30,9 @@ def usage(session: Session, key_id: str, since: Instant | None, until: Instant |
     if since >= until:
         raise click.UsageError("--since must lie before --until")
 
-    async def work(keys: APIKeys) -> tuple[KeyRecord, tuple[HourlyUsage, ...]]:
-        return await keys.get(key_id), tuple(await keys.usage(key_id, since=since, until=until))
+    async def work(desk: Desk) -> tuple[KeyRecord, tuple[HourlyUsage, ...]]:
+        record = await desk.keys.get(key_id)
+        return record, tuple(await desk.keys.usage(key_id, since=since, until=until))
 
     record, hours = session.run(work)
     if session.as_json:
@@ -63,7 +65,7 @@ def prune_usage(session: Session, keep: Seconds) -> None:
     async def work(keys: APIKeys) -> None:
         await keys.prune_usage(keep)
 
-    session.run(work)
+    session.run_here(work)
     if session.as_json:
         write_json({"kept_seconds": keep})
     else:

@@ -7,14 +7,15 @@ from functools import partial
 
 import click
 
-from asgi_apikey.apikeys import APIKeys
 from asgi_apikey.cli import values
 from asgi_apikey.cli.asking import ask_consent, check_consent
-from asgi_apikey.cli.options import shared_options
-from asgi_apikey.cli.output import described, receipt_fields, record_fields, write_fields, write_json
+from asgi_apikey.cli.desk import Desk
+from asgi_apikey.cli.options import served_options
+from asgi_apikey.cli.output import described, receipt_fields, record_fields, rfc3339, write_fields, write_json
 from asgi_apikey.cli.session import Session
 from asgi_apikey.cli.target import target_of, target_options
-from asgi_apikey.models import Instant, IssuedKey, Metadata, Seconds
+from asgi_apikey.models import Instant, IssuedKey, JSONValue, KeyRecord, Metadata, Seconds, Status
+from asgi_apikey.verification import status_of
 
 _SHOWN = (
     *("key_id", "owner", "tenant", "environment", "name", "scopes", "tags", "networks", "routes"),
@@ -23,7 +24,7 @@ _SHOWN = (
 
 
 @click.command()
-@shared_options
+@served_options
 @click.option("--owner", required=True, help="The account that the key belongs to.")
 @click.option("--tenant", default="", help="The isolation boundary around owners.")
 @click.option("--environment", help="Default: ASGI_APIKEY_ENVIRONMENT.")
@@ -69,8 +70,8 @@ def issue(
     _check_output()
     entries = values.merged(metadata)
 
-    async def work(keys: APIKeys) -> IssuedKey:
-        return await keys.issue(
+    async def work(desk: Desk) -> IssuedKey:
+        return await desk.keys.issue(
             owner=owner,
             tenant=tenant,
             environment=environment,
@@ -91,7 +92,7 @@ def issue(
 
 
 @click.command()
-@shared_options
+@served_options
 @target_options
 @click.option(
     "--grace",
@@ -125,10 +126,10 @@ def rotate(
     check_consent(session, yes=yes)
     target = target_of(session, key_id, key)
 
-    async def work(keys: APIKeys) -> IssuedKey:
-        record = await target.record(keys)
+    async def work(desk: Desk) -> IssuedKey:
+        record = await target.record(desk)
         ask_consent(f"End {described(record)} now?", yes=yes)
-        return await keys.rotate(record.key_id, grace=grace, created_by=created_by, version=version)
+        return await desk.keys.rotate(record.key_id, grace=grace, created_by=created_by, version=version)
 
     _hand_over(session, session.run(work), quiet=quiet)
 
@@ -149,14 +150,22 @@ def _hand_over(session: Session, issued: IssuedKey, *, quiet: bool) -> None:
     Raises:
         ClickException: Standard output did not take the key.
     """
-    fields = record_fields(issued.record, session.clock.wall())
+    now = session.clock.wall()
+    fields, replaced = record_fields(issued.record, now), None if issued.receipt is None else issued.receipt.record
     if session.as_json:
-        receipt = None if issued.receipt is None else receipt_fields(issued.receipt)
-        show = partial(write_json, {"key": issued.key, "record": fields, "receipt": receipt})
+        document: dict[str, JSONValue] = {
+            "key": issued.key,
+            "record": fields,
+            "receipt": None if issued.receipt is None else receipt_fields(issued.receipt),
+            "replaced_until": None if replaced is None else rfc3339(replaced.expires_at),
+        }
+        show = partial(write_json, document)
     else:
         show = partial(click.echo, issued.key)
         if not quiet:
             write_fields({name: fields[name] for name in _SHOWN}, err=True)
+            if replaced is not None:
+                click.echo(_last_words(replaced, now), err=True)
             click.echo("This is the only time the key is shown:", err=True)
     try:
         show()
@@ -167,3 +176,10 @@ def _hand_over(session: Session, issued: IssuedKey, *, quiet: bool) -> None:
             f"key {issued.record.key_id} was made, but could not be written: {error.strerror}; "
             "nobody has it now, so revoke it and make another"
         ) from error
+
+
+def _last_words(replaced: KeyRecord, now: Instant) -> str:
+    """Return until when a replaced key works."""
+    if status_of(replaced, now) is not Status.ACTIVE:
+        return f"The replaced key {replaced.key_id} does not work any more."
+    return f"The replaced key {replaced.key_id} works until {rfc3339(replaced.expires_at)}."

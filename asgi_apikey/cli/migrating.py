@@ -38,7 +38,7 @@ def migrate(session: Session, status: bool, sql: bool, since: int) -> None:
         """Opening is all there is to do."""
 
     try:
-        session.run(nothing_more, create=not status)
+        session.run_here(nothing_more, create=not status)
     except StoreUnavailable as error:
         if not status or not session.as_json:
             raise

@@ -17,6 +17,7 @@ import click
 from asgi_apikey.apikeys import APIKeys
 from asgi_apikey.cli.options import shared_options
 from asgi_apikey.cli.output import write_json
+from asgi_apikey.cli.progress import Bar
 from asgi_apikey.cli.session import Session
 from asgi_apikey.models import Actor, JSONValue
 from asgi_apikey.transfer import ImportProgress
@@ -50,7 +51,7 @@ def export(session: Session, output: Path | None, resume: bool) -> None:
 
     async def work(keys: APIKeys) -> int:
         count = exported
-        with _to(output) as file, _Bar(session, "exported") as bar:
+        with _to(output) as file, Bar(session, "exported") as bar:
             async for line in keys.export_lines(after=after, exported=exported):
                 file.write(f"{line}\n")
                 count += line.startswith('{"key_id"')
@@ -58,7 +59,7 @@ def export(session: Session, output: Path | None, resume: bool) -> None:
                     bar.show(count)
         return count
 
-    count = session.run(work)
+    count = session.run_here(work)
     if output is not None:
         _tell(session, {"exported": count}, f"{count:,} keys exported to {output}")
 
@@ -79,14 +80,14 @@ def import_(session: Session, file: Path, by: str) -> None:
 
     async def work(keys: APIKeys) -> ImportProgress:
         progress = _remembered(cursor, file)
-        with file.open(encoding="utf-8") as lines, _Bar(session, "lines read", total=size) as bar:
+        with file.open(encoding="utf-8") as lines, Bar(session, "lines read", total=size) as bar:
             async for reached in keys.import_lines(_counted(lines, bar), actor=Actor(by), start=progress):
                 _remember(cursor, file, reached)
                 bar.show(reached.lines)
                 progress = reached
         return progress
 
-    progress = session.run(work, create=True)
+    progress = session.run_here(work, create=True)
     cursor.unlink(missing_ok=True)
     _report(session, progress)
     if progress.conflicts or not progress.complete:
@@ -119,32 +120,7 @@ def _tell(session: Session, document: Mapping[str, JSONValue], text: str) -> Non
         click.echo(text)
 
 
-class _Bar:
-    """Progress on standard error, where that is a terminal and nobody asked for JSON."""
-
-    def __init__(self, session: Session, what: str, *, total: int = 0) -> None:
-        self._shown = sys.stderr is not None and sys.stderr.isatty() and not session.as_json
-        self._what = what
-        self._total = total
-        self.done = 0
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._shown:
-            click.echo("\r\033[K", nl=False, err=True)
-
-    def show(self, count: int) -> None:
-        """Show how many; and where the total is known, how much of it is done."""
-        if not self._shown:
-            return
-        share = min(1.0, self.done / self._total) if self._total else 0.0
-        bar = f"[{'#' * round(share * 30):30}] {share:4.0%}  " if self._total else ""
-        click.echo(f"\r\033[K{bar}{count:,} {self._what}", nl=False, err=True)
-
-
-def _counted(lines: IO[str], bar: _Bar) -> Iterator[str]:
+def _counted(lines: IO[str], bar: Bar) -> Iterator[str]:
     for line in lines:
         bar.done += len(line)
         yield line

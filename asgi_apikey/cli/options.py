@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from pathlib import Path
+from typing import Final, TypeVar
 
 import click
 
@@ -11,9 +12,11 @@ from asgi_apikey.cli.session import Session
 
 F = TypeVar("F", bound=Callable[..., object])
 
+_FILE: Final = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+
 
 def shared_options(command: F) -> F:
-    """Add `--url` and `--json`, which go to the session: they may stand before and after a command's name."""
+    """Add the options that go to the session: they may stand before and after a command's name."""
     url = click.option(
         "--url",
         metavar="URL",
@@ -24,12 +27,66 @@ def shared_options(command: F) -> F:
     as_json = click.option(
         "--json", is_flag=True, expose_value=False, callback=_take_json, help="Machine-readable output."
     )
-    return url(as_json(command))
+    env_file = click.option(
+        "--env-file",
+        type=_FILE,
+        multiple=True,
+        expose_value=False,
+        callback=_take_env_files,
+        help="A .env file that stands in for variables that are not set; may be repeated.",
+    )
+    config = click.option(
+        "--config",
+        type=_FILE,
+        expose_value=False,
+        callback=_take_config,
+        help="A TOML file that stands in for what is set in neither.",
+    )
+    return url(as_json(env_file(config(command))))
+
+
+def served_options(command: F) -> F:
+    """Add the shared options, and those of commands that also work through a server."""
+    server = click.option(
+        "--server",
+        metavar="URL",
+        expose_value=False,
+        callback=_take_server,
+        help="Work through this management API, such as https://keys.example; goes before ASGI_APIKEY_SERVER.",
+    )
+    plain_http = click.option(
+        "--plain-http",
+        is_flag=True,
+        expose_value=False,
+        callback=_take_plain_http,
+        help="The token may go to another machine without TLS.",
+    )
+    return shared_options(server(plain_http(command)))
 
 
 def _take_url(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     if value is not None:
         session_of(ctx).url = value
+
+
+def _take_server(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        session_of(ctx).server = value
+
+
+def _take_plain_http(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        session_of(ctx).plain_http = True
+
+
+def _take_env_files(ctx: click.Context, param: click.Parameter, value: tuple[Path, ...]) -> None:
+    if value:
+        session_of(ctx).env_files = value
+
+
+def _take_config(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        session_of(ctx).config = value
 
 
 def _take_json(ctx: click.Context, param: click.Parameter, value: bool) -> None:

@@ -142,10 +142,10 @@ def cell(value: JSONValue) -> str:
     if value is None or value in ("", (), []):
         return "-"
     if isinstance(value, Mapping):
-        return _visible(json.dumps(dict(value), default=dict, ensure_ascii=False)) if value else "-"
+        return visible(json.dumps(dict(value), default=dict, ensure_ascii=False)) if value else "-"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return " ".join(cell(item) for item in value)
-    return _visible(str(value))
+    return visible(str(value))
 
 
 def _row(record: KeyRecord, now: Instant) -> tuple[str, ...]:
@@ -164,5 +164,6 @@ def _row(record: KeyRecord, now: Instant) -> tuple[str, ...]:
     )
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
+    """Return a text with everything in it escaped that is not to be seen, or would be obeyed by a terminal."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

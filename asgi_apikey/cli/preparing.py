@@ -20,7 +20,7 @@ def init(session: Session) -> None:
     async def nothing_more(keys: APIKeys) -> None:
         """Opening is all there is to do."""
 
-    session.run(nothing_more, create=True)
+    session.run_here(nothing_more, create=True)
     if session.as_json:
         write_json({"ready": True})
     else:

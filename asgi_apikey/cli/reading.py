@@ -6,20 +6,19 @@ import sys
 
 import click
 
-from asgi_apikey.apikeys import APIKeys
 from asgi_apikey.cli.asking import presented_key
 from asgi_apikey.cli.criteria import criteria_of, criteria_options
-from asgi_apikey.cli.options import shared_options
-from asgi_apikey.cli.output import principal_fields, record_fields, write_fields, write_json, write_records
+from asgi_apikey.cli.desk import Desk, Judgement, Occasion
+from asgi_apikey.cli.options import served_options
+from asgi_apikey.cli.output import cell, principal_fields, record_fields, write_fields, write_json, write_records
+from asgi_apikey.cli.progress import Bar
 from asgi_apikey.cli.session import Session
-from asgi_apikey.cli.target import proven_record, target_of, target_options
-from asgi_apikey.errors import InvalidKey
-from asgi_apikey.models import KeyPage, Principal, SortBy
-from asgi_apikey.verification import principal_of, rejection_of
+from asgi_apikey.cli.target import target_of, target_options
+from asgi_apikey.models import KeyPage, SortBy
 
 
 @click.command("list")
-@shared_options
+@served_options
 @criteria_options
 @click.option(
     "--sort",
@@ -48,21 +47,20 @@ def list_keys(
     """List keys, newest first."""
     criteria = criteria_of(options)
     if count:
-        _write_count(session, session.run(lambda keys: keys.count(**criteria)))
+        _write_count(session, session.run(lambda desk: desk.keys.count(**criteria)))
         return
 
     criteria["sort"], criteria["ascending"] = sort, ascending
 
-    async def page(keys: APIKeys, cursor: str | None) -> KeyPage:
-        return await keys.find(**criteria, limit=limit, cursor=cursor)
-
-    async def work(keys: APIKeys) -> KeyPage:
-        found = await page(keys, cursor)
+    async def work(desk: Desk) -> KeyPage:
+        found = await desk.keys.find(**criteria, limit=limit, cursor=cursor)
         records, following = list(found.records), found.next_cursor
-        while everything and following is not None:
-            found = await page(keys, following)
-            records += found.records
-            following = found.next_cursor
+        with Bar(session, "keys") as bar:
+            while everything and following is not None:
+                bar.show(len(records))
+                found = await desk.keys.find(**criteria, limit=limit, cursor=following)
+                records += found.records
+                following = found.next_cursor
         return KeyPage(tuple(records), following)
 
     found, now = session.run(work), session.clock.wall()
@@ -86,7 +84,7 @@ def _write_count(session: Session, count: int) -> None:
 
 
 @click.command()
-@shared_options
+@served_options
 @target_options
 @click.pass_obj
 def show(session: Session, key_id: str | None, key: bool) -> None:
@@ -100,33 +98,35 @@ def show(session: Session, key_id: str | None, key: bool) -> None:
 
 
 @click.command()
-@shared_options
+@served_options
+@click.option("--scope", "scopes", multiple=True, help="It must be allowed this, too; may be repeated.")
+@click.option("--address", help="And be used from this address.")
+@click.option("--method", help="And for this method and --path; WEBSOCKET for a handshake.")
+@click.option("--path", help="And for this path and --method.")
 @click.pass_obj
-def verify(session: Session) -> None:
+def verify(
+    session: Session, scopes: tuple[str, ...], address: str | None, method: str | None, path: str | None
+) -> None:
     """Read a key and say whether it is accepted now, and for whom. Exits 0 if so, 1 if not.
 
-    Read from standard input, or asked for and not shown. Not counted as a use of the key.
+    Read from standard input, or asked for and not shown. Networks and routes that the key is bound to are asked about
+    if one of --address, --method and --path is there. On the store itself this is not counted as a use of the key.
     """
     presented = presented_key(session)
-    environment = session.settings().environment
+    occasion = Occasion(scopes, address, method, path)
 
-    async def work(keys: APIKeys) -> Principal:
-        record = await proven_record(keys, presented)
-        rejection = rejection_of(record, environment=environment, now=session.clock.wall())
-        if rejection is not None:
-            raise rejection
-        return principal_of(record)
+    async def work(desk: Desk) -> Judgement:
+        return await desk.judge(presented, occasion)
 
-    try:
-        principal = session.run(work)
-    except InvalidKey as rejection:
-        # An answer, not a failure of the command: the same document as for an accepted key, on the same stream.
-        if not session.as_json:
-            raise
-        write_json({"accepted": False, "principal": None, "reason": rejection.reason, "key_id": rejection.key_id})
-        sys.exit(1)
-    fields = principal_fields(principal)
+    judgement = session.run(work)
+    principal = None if judgement.principal is None else principal_fields(judgement.principal)
     if session.as_json:
-        write_json({"accepted": True, "principal": fields, "reason": None, "key_id": principal.key_id})
+        accepted = judgement.reason is None
+        key_id = judgement.key_id
+        write_json({"accepted": accepted, "principal": principal, "reason": judgement.reason, "key_id": key_id})
     else:
-        write_fields(fields)
+        click.echo("accepted" if judgement.reason is None else f"rejected: {cell(judgement.reason)}")
+        if principal is not None:
+            write_fields(principal)
+    # A rejection is an answer, not a failure of the command: on the same stream as the other one.
+    sys.exit(0 if judgement.reason is None else 1)

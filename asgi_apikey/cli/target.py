@@ -8,12 +8,11 @@ from typing import TypeVar
 
 import click
 
-from asgi_apikey.apikeys import APIKeys
 from asgi_apikey.cli import values
 from asgi_apikey.cli.asking import presented_key
+from asgi_apikey.cli.desk import Desk
 from asgi_apikey.cli.session import Session
-from asgi_apikey.errors import ConfigurationError, UnknownKey, WrongSecret
-from asgi_apikey.models import KeyRecord, Lane
+from asgi_apikey.models import KeyRecord
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -25,7 +24,7 @@ class Target:
     key_id: str | None
     presented: bytes | None = field(repr=False)
 
-    async def record(self, keys: APIKeys) -> KeyRecord:
+    async def record(self, desk: Desk) -> KeyRecord:
         """Return the key's record.
 
         Raises:
@@ -34,9 +33,9 @@ class Target:
             ConfigurationError: The digest of the presented key's record cannot be compared here.
         """
         if self.presented is not None:
-            return await proven_record(keys, self.presented)
+            return await desk.prove(self.presented)
         assert self.key_id is not None
-        return await keys.get(self.key_id)
+        return await desk.keys.get(self.key_id)
 
 
 def target_options(command: F) -> F:
@@ -54,29 +53,3 @@ def target_of(session: Session, key_id: str | None, key: bool) -> Target:
     if key == (key_id is not None):
         raise click.UsageError("name one key: KEY_ID, or --key to give the whole key on standard input")
     return Target(key_id, presented_key(session) if key else None)
-
-
-async def proven_record(keys: APIKeys, presented: bytes) -> KeyRecord:
-    """Return the record of a presented key, whatever its standing, once the secret has matched.
-
-    Key ids are public: without the proof, anybody could have somebody else's key revoked by sending in a made-up
-    "leaked key" that carries its id. The request path is not used, because looking at a key does not count as a use
-    of it, and works in any environment.
-
-    Raises:
-        InvalidKey: Malformed, unknown, or another secret.
-        ConfigurationError: The digest was made under a pepper, or a scheme, that is not configured here.
-    """
-    parsed = keys.format.parse(presented)
-    record = await keys.repository.get(parsed.key_id)
-    if record is None:
-        raise UnknownKey(parsed.key_id)
-    if not keys.hasher.accepts(record.digest):
-        raise ConfigurationError(
-            f"the digest of key {record.key_id} cannot be compared with these settings; "
-            "set ASGI_APIKEY_PEPPER to the peppers that the server has"
-        )
-    # There are no strangers here whom the key would have to be protected from.
-    if not await keys.hasher.verify(presented, record.digest, lane=Lane.PROVEN):
-        raise WrongSecret(record.key_id)
-    return record

@@ -8,14 +8,16 @@ from asgi_apikey.apikeys import APIKeys
 from asgi_apikey.cli import values
 from asgi_apikey.cli.asking import ask_consent, check_consent
 from asgi_apikey.cli.criteria import criteria_of, criteria_options
-from asgi_apikey.cli.options import shared_options
+from asgi_apikey.cli.desk import Desk
+from asgi_apikey.cli.options import served_options, shared_options
 from asgi_apikey.cli.output import bulk_fields, write_json
+from asgi_apikey.cli.radius import counted, ended_by, pruned_by
 from asgi_apikey.cli.session import Session
 from asgi_apikey.models import BulkReceipt, Seconds
 
 
 @click.command("revoke-where")
-@shared_options
+@served_options
 @criteria_options
 @click.option("--by", default="", help="Who revokes them, for the records.")
 @click.option("--reason", default="", help="Why, for the records.")
@@ -35,18 +37,18 @@ def revoke_where(session: Session, /, by: str, reason: str, dry_run: bool, yes: 
     yes = yes or dry_run
     check_consent(session, yes=yes)
 
-    async def work(keys: APIKeys) -> BulkReceipt:
-        counted = await keys.revoke_where(**criteria, dry_run=True)
+    async def work(desk: Desk) -> BulkReceipt:
         if dry_run:
-            return counted
-        ask_consent(f"Revoke {_keys(counted.matched)}?", yes=yes)
-        return await keys.revoke_where(**criteria, by=by, reason=reason)
+            return await desk.keys.revoke_where(**criteria, dry_run=True)
+        if not yes:
+            ask_consent(f"This ends {await ended_by(desk.keys, criteria)}. Revoke?", yes=yes)
+        return await desk.keys.revoke_where(**criteria, by=by, reason=reason)
 
     receipt = session.run(work)
     if session.as_json:
         write_json({"receipt": bulk_fields(receipt)})
         return
-    click.echo(f"{_keys(receipt.matched)} {'would be ' if dry_run else ''}revoked")
+    click.echo(f"{counted(receipt.matched, 'key')} {'would be ' if dry_run else ''}revoked")
     if not receipt.confirmed and not dry_run:
         click.echo(f"servers hear of it within {receipt.max_staleness:g} seconds", err=True)
 
@@ -65,17 +67,15 @@ def revoke_where(session: Session, /, by: str, reason: str, dry_run: bool, yes: 
 def prune(session: Session, dead_for: Seconds, yes: bool) -> None:
     """Delete the records of keys that are dead for long. Their ids stay known as gone."""
     check_consent(session, yes=yes)
-    ask_consent("Delete the records of all keys that are dead for so long?", yes=yes)
 
     async def work(keys: APIKeys) -> int:
+        if not yes:
+            what = await pruned_by(keys, session.clock.wall() - dead_for)
+            ask_consent(f"This deletes the records of {what}. Prune?", yes=yes)
         return await keys.prune(dead_for=dead_for)
 
-    pruned = session.run(work)
+    pruned = session.run_here(work)
     if session.as_json:
         write_json({"pruned": pruned})
     else:
-        click.echo(f"{_keys(pruned)} pruned")
-
-
-def _keys(number: int) -> str:
-    return f"{number:,} key{'' if number == 1 else 's'}"
+        click.echo(f"{counted(pruned, 'key')} pruned")

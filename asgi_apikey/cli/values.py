@@ -10,7 +10,8 @@ from typing import Final
 
 import click
 
-from asgi_apikey.keyformat import ENVIRONMENT_SHAPE, HINT_LENGTH, KEY_ID_LENGTH, PREFIX_SHAPE, SECRET_LENGTH
+from asgi_apikey.keyformat import ENVIRONMENT_SHAPE, HINT_LENGTH, KEY_ID_LENGTH, PREFIX_SHAPE
+from asgi_apikey.keyformat import holds_a_key as holds_a_key
 from asgi_apikey.models import DAY, HOUR, MINUTE, Instant, JSONValue, Metadata, Seconds
 
 _DURATION: Final = re.compile(
@@ -25,13 +26,6 @@ _BASE62: Final = "[0-9A-Za-z]"
 _KEY_ID: Final = re.compile(
     rf"(?:{PREFIX_SHAPE.pattern}_{ENVIRONMENT_SHAPE}_)?({_BASE62}{{{KEY_ID_LENGTH}}})(?:_…{_BASE62}{{{HINT_LENGTH}}})?"
 )
-# Under any prefix: what betrays a key is that the whole secret follows a key id, even if its end was lost in copying.
-_WHOLE_KEY: Final = re.compile(rf"_{_BASE62}{{{KEY_ID_LENGTH}}}_[12]{_BASE62}{{{SECRET_LENGTH},}}")
-
-
-def holds_a_key(text: str) -> bool:
-    """Whether a whole key stands somewhere in the text, of whatever prefix."""
-    return _WHOLE_KEY.search(text) is not None
 
 
 def duration(value: str) -> Seconds:

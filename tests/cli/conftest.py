@@ -1,4 +1,8 @@
-"""A console for the command line: in this process over one memory store, and as real processes over one file."""
+"""A console for the command line: in this process over one memory store, and as real processes over one file.
+
+The console works on the store itself, or through a server that has it: `BOTH = True` in a module runs each of its
+tests with either.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +11,32 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
+import httpx
 import pytest
 from click.testing import CliRunner, Result
 
 from asgi_apikey import APIKeys
+from asgi_apikey.asgi.types import Scope
 from asgi_apikey.cli.application import application
 from asgi_apikey.cli.session import Session
+from asgi_apikey.cli.wire import Address, Answer, Headers
+from asgi_apikey.errors import InvalidKey
 from asgi_apikey.keyformat import crc32_checksum
-from asgi_apikey.models import Instant, Seconds
+from asgi_apikey.management import EVERY_ACTION, Caller, Management
+from asgi_apikey.models import Actor, Instant, Seconds
 from asgi_apikey.repositories import MemoryRepository
 from asgi_apikey.settings import Settings
+from tests.management.desk import ANYTHING
+
+STORE_ONLY = pytest.mark.parametrize("through_server", [False], ids=["store"])
+"""For a test of what a server does not do, in a module with `BOTH`."""
+
+SERVER = "https://keys.example"
+TOKEN = "a-token-that-the-server-knows"  # not a secret of anybody
 
 PEPPER = "kX3-vQ9_wZ7mB2tL8cF5nR1yH6jD4sGp"
 NOW = 1_800_000_000.0
@@ -48,9 +64,42 @@ class StoppedClock:
         return self.now
 
 
+async def authorised(scope: Scope) -> Caller:
+    """Whoever has the token may do everything."""
+    if (b"authorization", f"Bearer {TOKEN}".encode()) not in scope["headers"]:
+        raise InvalidKey
+    return Caller(actor=Actor("root"), grant=ANYTHING, actions=EVERY_ACTION)
+
+
+@dataclass(slots=True)
+class Served:
+    """Calls the management API in this process, as over a network.
+
+    Attributes:
+        keys: Of the server.
+        address: Where the command believes to send it.
+    """
+
+    keys: APIKeys
+    address: Address
+
+    async def send(self, method: str, path: str, headers: Headers, body: bytes | None) -> Answer:
+        """Call it."""
+        app = Management(self.keys, authorised)
+        base = f"https://{self.address.host}"
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=base) as client:
+            answer = await client.request(method, path, headers=dict(headers), content=body)
+        await self.keys.close()
+        return Answer(answer.status_code, answer.content, answer.headers.get("www-authenticate", ""))
+
+
 @dataclass(slots=True)
 class Console:
-    """Runs commands one after the other, as a shell would, on one store in memory."""
+    """Runs commands one after the other, as a shell would, on one store in memory.
+
+    Attributes:
+        through_server: The management API stands between the command and the store.
+    """
 
     clock: StoppedClock = field(default_factory=StoppedClock)
     repository: MemoryRepository = field(default_factory=MemoryRepository)
@@ -59,10 +108,20 @@ class Console:
     )
     at_a_terminal: bool = False
     opened_with: Settings | None = None
+    through_server: bool = False
 
     def __call__(self, *args: str, stdin: str | bytes = "") -> Result:
         """Run one command; an unexpected exception fails the test."""
-        session = Session(self.environ, open_keys=self.open, clock=self.clock, interactive=lambda: self.at_a_terminal)
+        environ = self.environ
+        if self.through_server:
+            environ = {"ASGI_APIKEY_SERVER": SERVER, "ASGI_APIKEY_TOKEN": TOKEN}
+        session = Session(
+            environ,
+            open_keys=self.open,
+            reach=self.reach,
+            clock=self.clock,
+            interactive=lambda: self.at_a_terminal,
+        )
         return CliRunner().invoke(application, args, input=stdin, obj=session, catch_exceptions=False)
 
     def json(self, *args: str, stdin: str = "") -> Any:
@@ -72,9 +131,13 @@ class Console:
         return json.loads(outcome.stdout)
 
     def issue(self, *args: str) -> tuple[str, str]:
-        """Issue a key for acme; return it and its id."""
-        issued = self.json("issue", "--owner", "acme", *args)
+        """Issue a key for acme, on the store itself; return it and its id."""
+        issued = replace(self, through_server=False).json("issue", "--owner", "acme", *args)
         return issued["key"], issued["record"]["key_id"]
+
+    def reach(self, address: Address) -> Served:
+        """Serve the same store."""
+        return Served(self.open(Settings.from_env(self.environ)), address)
 
     def open(self, settings: Settings) -> APIKeys:
         """Wire the parts as the settings say, but for the store and the clock."""
@@ -93,9 +156,23 @@ class Console:
 
 
 @pytest.fixture
-def console() -> Console:
+def through_server() -> bool:
+    """Whether the console works through a server."""
+    return False
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of a module with `BOTH` on the store and through a server."""
+    if "through_server" not in metafunc.fixturenames or not getattr(metafunc.module, "BOTH", False):
+        return
+    if not any(each.args[0] == "through_server" for each in metafunc.definition.iter_markers("parametrize")):
+        metafunc.parametrize("through_server", [False, True], ids=["store", "server"])
+
+
+@pytest.fixture
+def console(through_server: bool) -> Console:
     """A console with an empty store."""
-    return Console()
+    return Console(through_server=through_server)
 
 
 @dataclass(slots=True)

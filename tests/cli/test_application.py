@@ -35,7 +35,8 @@ VERBS = {
     "usage",
     *("init", "issue", "list", "show", "verify", "amend", "rotate"),
     *("disable", "enable", "revoke", "delete", "pepper", "check-format"),
-    *("revoke-where", "prune", "migrate"),
+    *("revoke-where", "prune", "migrate", "serve", "doctor", "openapi"),
+    *("me", "ready", "changes", "completion"),
 }
 ALL_ERRORS = [
     (RevokedKey("id"), 1),

@@ -8,6 +8,8 @@ import pytest
 
 from tests.cli.conftest import NOW, Console, forged
 
+BOTH = True
+
 FULL = (
     *("--name", "ci", "--description", "build", "--scope", "a", "--scope", "b", "--metadata", "team=blue"),
     *("--not-before", "2027-01-01T00:00:00Z", "--expires-at", "2028-01-01T00:00:00Z"),

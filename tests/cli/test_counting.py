@@ -11,6 +11,8 @@ from asgi_apikey.cli.counting import bars
 from asgi_apikey.models import DAY, HOUR, HourlyUsage, Usage
 from tests.cli.conftest import NOW, Console
 
+BOTH = True
+
 
 def count(console: Console, *batch: Usage) -> None:
     """Write usage as a server does."""

@@ -10,6 +10,8 @@ import pytest
 from asgi_apikey.models import DAY
 from tests.cli.conftest import NOW, Console, Shell
 
+BOTH = True
+
 
 def test_issue_prints_the_key_alone_and_the_rest_to_standard_error(console: Console) -> None:
     """`KEY=$(asgi-apikey issue …)` holds the key and nothing else."""

@@ -7,6 +7,8 @@ import pytest
 from asgi_apikey.models import HOUR, Status
 from tests.cli.conftest import NOW, Console, forged
 
+BOTH = True
+
 
 def test_list_shows_newest_first_and_what_a_person_looks_for(console: Console) -> None:
     """One line per key under one heading."""

@@ -7,6 +7,8 @@ import pytest
 from asgi_apikey.models import DAY
 from tests.cli.conftest import Console
 
+BOTH = True
+
 
 def found(console: Console, *options: str) -> list[str]:
     """The ids of the keys that are listed."""

@@ -12,10 +12,10 @@ TYPED := $(wildcard asgi_apikey benchmarks docs/examples)
 .DELETE_ON_ERROR:
 # Targets share one environment; pip must not run twice in it at a time. (pytest and mypy are the slow part anyway.)
 .NOTPARALLEL:
-.PHONY: help demo test check static lint types floors format bench fuzz faults pins clean
+.PHONY: help demo test test-hosts host-packages check static lint types floors format bench fuzz faults pins clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # ---- the two commands ----------------------------------------------------------------------------------------------
 
@@ -24,6 +24,15 @@ demo: $(VENV)/.run ## a guarded app on 127.0.0.1 and the life of a key (DEMO_ARG
 
 test: $(VENV)/.test ## every test (TEST_ARGS='-k name' picks some)
 	$(PY) -m pytest $(TEST_ARGS)
+
+# They find these programs on PATH, and fail where one is missing; .ci/run installs the packages that are named here.
+HOST_PACKAGES := nginx pgbouncer systemd
+
+host-packages:
+	@echo $(HOST_PACKAGES)
+
+test-hosts: $(VENV)/.test ## tests that need programs of the machine (Debian packages: make host-packages)
+	$(PY) -m pytest -m hosts $(TEST_ARGS)
 
 # ---- what a change has to pass -------------------------------------------------------------------------------------
 
@@ -83,11 +92,14 @@ $(VENV)/.run $(VENV)/.test $(VENV)/.dev: $(VENV)/.%: constraints/%.txt pyproject
 	@touch $@
 
 # ---- renewing the pins ---------------------------------------------------------------------------------------------
-# `make pins` moves within what pyproject.toml allows. `dev` is resolved first and binds the two smaller lists.
+# `make pins` moves within what pyproject.toml allows. `dev` is resolved first and binds the smaller lists.
 
 UV := $(VENV)/bin/uv
-COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --upgrade \
-	--no-emit-index-url --no-emit-find-links --annotation-style line --custom-compile-command 'make pins' --no-config --quiet --extra all
+PIN = $(UV) pip compile --universal --python-version 3.11 --generate-hashes --upgrade --no-emit-index-url \
+	--no-emit-find-links --annotation-style line --custom-compile-command 'make pins' --no-config --quiet
+COMPILE = $(PIN) pyproject.toml --extra all
+# What is in the container image: the service with every store, and nothing that belongs to an application.
+IMAGE_EXTRAS := serve postgres redis bcrypt
 
 pins: | $(VENV)/bin/pip ## renew constraints/*.txt from pyproject.toml
 	@test -x $(UV) || $(PY) -m pip install --disable-pip-version-check uv
@@ -95,6 +107,8 @@ pins: | $(VENV)/bin/pip ## renew constraints/*.txt from pyproject.toml
 	$(COMPILE) --group dev -o constraints/dev.txt
 	$(COMPILE) --group test -c constraints/dev.txt -o constraints/test.txt
 	$(COMPILE) --group build --group demo -c constraints/dev.txt -o constraints/run.txt
+	$(PIN) pyproject.toml $(addprefix --extra ,$(IMAGE_EXTRAS)) -c constraints/dev.txt -o constraints/serve.txt
+	$(PIN) --group build -c constraints/dev.txt -o constraints/build.txt
 
 clean: ## remove the environment, caches and built files
 	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

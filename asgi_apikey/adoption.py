@@ -8,6 +8,7 @@ from functools import partial
 from asgi_apikey import lifecycle
 from asgi_apikey.background import Background
 from asgi_apikey.errors import KeyExists
+from asgi_apikey.grants import Grant, check_grant
 from asgi_apikey.models import Action, Actor, KeyRecord, KeyRequest, Lane, Note, Seal
 from asgi_apikey.protocols import Clock, Hasher, Invalidation, KeyRepository
 
@@ -60,28 +61,38 @@ class Adopter:
         self._background = background
         self._seal = seal
 
-    async def adopt(self, key_id: str, key: str, request: KeyRequest, *, actor: Actor = _NOBODY) -> Adopted:
+    async def adopt(
+        self,
+        key_id: str,
+        key: str,
+        request: KeyRequest,
+        *,
+        granter: Grant | None = None,
+        actor: Actor = _NOBODY,
+    ) -> Adopted:
         """Store a key, or find it stored: then its record stays as it is, also if it was revoked or amended.
 
         Args:
             key_id: Its public id.
             key: The whole key; whoever has it is let in, so it must not be one that can be guessed.
             request: Whose it is and what it may do.
+            granter: What the key may do at most; None: anything.
             actor: Who wants it, for the audit; without a name, `created_by` is.
 
         Raises:
             KeyExists: Another key has this id.
             InvalidRequest: A value that a key cannot have.
+            GrantExceeded: It could do more than the granter.
             StoreUnavailable: The repository did not answer.
             Overloaded: The queue of a slow hasher is full.
         """
-        return await self._background.run(partial(self._adopt, key_id, key, request, actor))
+        return await self._background.run(partial(self._adopt, key_id, key, request, granter, actor))
 
-    async def _adopt(self, key_id: str, key: str, request: KeyRequest, actor: Actor) -> Adopted:
+    async def _adopt(self, key_id: str, key: str, request: KeyRequest, granter: Grant | None, actor: Actor) -> Adopted:
         found = await self._repository.get(key_id)
         if found is None:
             try:
-                return Adopted(await self._added(key_id, key, request, actor), added=True)
+                return Adopted(await self._added(key_id, key, request, granter, actor), added=True)
             except KeyExists:
                 # Another process that starts at this moment has the same keys to adopt.
                 found = await self._repository.get(key_id)
@@ -89,7 +100,9 @@ class Adopter:
             raise KeyExists(key_id)
         return Adopted(found, added=False)
 
-    async def _added(self, key_id: str, key: str, request: KeyRequest, actor: Actor) -> KeyRecord:
+    async def _added(
+        self, key_id: str, key: str, request: KeyRequest, granter: Grant | None, actor: Actor
+    ) -> KeyRecord:
         now = self._clock.wall()
         record = lifecycle.record_of(
             request,
@@ -100,6 +113,7 @@ class Adopter:
             now=now,
             lineage=key_id,
         )
+        check_grant(record, granter)
         name = lifecycle.line(actor.name, "actor", most=lifecycle.MAX_NAME) or request.created_by
         occasion = lifecycle.line(actor.correlation_id, "correlation_id", most=lifecycle.MAX_NAME)
         note = Note(action=Action.ADOPT, actor=Actor(name, occasion), at=now, seal=self._seal)

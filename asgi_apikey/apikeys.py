@@ -4,14 +4,30 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Self, TypeAlias, Unpack, get_args
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack, get_args
 
 from asgi_apikey import lifecycle
 from asgi_apikey.accounts import Accounts, ResolveOwner
 from asgi_apikey.adoption import Adopted, Adopter
+from asgi_apikey.arguments import (
+    check_counts,
+    check_flags,
+    check_lists,
+    check_numbers,
+    check_parts,
+    check_positive,
+    check_secrets,
+    check_texts,
+    check_values,
+    present,
+)
+from asgi_apikey.asgi.middleware import APIKeyMiddleware
+from asgi_apikey.asgi.options import MiddlewareOptions
+from asgi_apikey.asgi.switch import Switch
+from asgi_apikey.asgi.types import ASGIApp
 from asgi_apikey.audit import AuditChain
 from asgi_apikey.auditor import Auditor
 from asgi_apikey.authenticator import Authenticator, Limits, Stats
@@ -21,11 +37,11 @@ from asgi_apikey.clock import SystemClock
 from asgi_apikey.errors import ConfigurationError, InvalidRequest, KeyExists, MalformedKey, RevokedKey, StoreUnavailable
 from asgi_apikey.expiry import ExpiryPolicy
 from asgi_apikey.fleet import fleet_of
+from asgi_apikey.grants import Grant
 from asgi_apikey.hashers.hmac_sha256 import HMACSHA256Hasher, SHA256Hasher
 from asgi_apikey.hashers.peppers import PepperRing, checked_pepper
 from asgi_apikey.invalidation.leases import LeasedInvalidation, LeaseTimes
-from asgi_apikey.invalidation.local import LocalInvalidation
-from asgi_apikey.invalidation.strict import StrictInvalidation
+from asgi_apikey.invalidation.modes import invalidation_of
 from asgi_apikey.issuer import Issuer
 from asgi_apikey.keyformat import KeyFormat
 from asgi_apikey.models import (
@@ -57,12 +73,19 @@ from asgi_apikey.statickeys import StaticKey, StaticKeys
 from asgi_apikey.transfer import Transfer
 from asgi_apikey.usage import UsageRecorder
 from asgi_apikey.verification import rejection_of
+from asgi_apikey.vitals import Vitals
+
+if TYPE_CHECKING:
+    from asgi_apikey.management import Authoriser, Management
+    from asgi_apikey.management.application import ManagementOptions
+    from asgi_apikey.management.authorisers import AuthoriseFunction
 
 Secret: TypeAlias = bytes | str
 _log = logging.getLogger("asgi_apikey")
 
 _TTL: Seconds = 60.0
 _TTL_WITHOUT_FEED: Seconds = 5.0
+_LAST_USED_RESOLUTION: Seconds = 15 * MINUTE
 _PATIENCE_ON_CLOSE: Seconds = 10.0
 _NOBODY = Actor()
 
@@ -102,6 +125,8 @@ class APIKeys:
             store. All processes that share a store must say the same.
         leases: How often the change feed is read and how long an answer may be trusted: the bound of every change
             that could not be confirmed.
+        outage_grace: Seconds for which memory is trusted beyond a lease while the store does not answer, so that keys
+            in use go on working. Every change that could not be confirmed is known that much later.
         redis: URL of a Redis that makes changes spread at once, and in which processes share what they know: that a
             presented key matches a slow digest, so that a fleet pays for each key once.
         cache_secret: Seals all that goes through Redis, another shared cache or a bus: at least 32 bytes, not a pepper,
@@ -134,7 +159,7 @@ class APIKeys:
         static_keys: Sequence[StaticKey] = (),
         usage_interval: Seconds = 10.0,
         usage_retention: Seconds | None = 90 * DAY,
-        last_used_resolution: Seconds = 15 * MINUTE,
+        last_used_resolution: Seconds = _LAST_USED_RESOLUTION,
         audit_key: Secret | Sequence[Secret] | None = None,
         expiry: ExpiryPolicy | None = None,
         max_keys_per_owner: int | None = None,
@@ -142,6 +167,7 @@ class APIKeys:
         owner_ttl: Seconds = 60.0,
         consistency: Consistency = "leases",
         leases: LeaseTimes | None = None,
+        outage_grace: Seconds = 0.0,
         redis: str | None = None,
         cache_secret: Secret | None = None,
         bus: Bus | str | None = None,
@@ -150,8 +176,33 @@ class APIKeys:
         limits: Limits | None = None,
         clock: Clock | None = None,
     ) -> None:
+        check_texts(prefix=prefix, environment=environment, **present(url=url, redis=redis))
+        check_flags(single_process=single_process, share_records=share_records)
+        check_counts(cache_size=cache_size, **present(max_keys_per_owner=max_keys_per_owner))
+        check_numbers(
+            usage_interval=usage_interval,
+            last_used_resolution=last_used_resolution,
+            outage_grace=outage_grace,
+            **present(cache_ttl=cache_ttl),
+        )
+        check_positive(owner_ttl=owner_ttl, **present(usage_retention=usage_retention))
+        check_secrets(
+            pepper=() if pepper is None or isinstance(pepper, Unset) else pepper,
+            checksum_keys=checksum_keys,
+            audit_key=() if audit_key is None else audit_key,
+            cache_secret=() if cache_secret is None else cache_secret,
+        )
+        check_values(limits=(limits, Limits), leases=(leases, LeaseTimes), expiry=(expiry, ExpiryPolicy))
+        check_parts(
+            repository=(repository, "get"),
+            hasher=(hasher, "verify"),
+            bus=(None if isinstance(bus, str) else bus, "wake"),
+            shared_cache=(shared_cache, "get"),
+            resolve_owner=(resolve_owner, "__call__"),
+            clock=(clock, "monotonic"),
+        )
+        check_lists(static_keys=(static_keys, StaticKey))
         environment = _environment(environment)
-        _check_flags(single_process=single_process, share_records=share_records)
         if consistency not in get_args(Consistency):
             raise ConfigurationError(f"consistency={consistency!r} is not one of {', '.join(get_args(Consistency))}")
         self.repository = _repository(url, repository)
@@ -163,13 +214,14 @@ class APIKeys:
         self.hasher = hasher
         alone = single_process or _scheme(url) == "memory"
         # Even where one process serves: the command line is another one.
-        feed = getattr(self.repository, "feed", None) if consistency == "leases" else None
+        feed = getattr(self.repository, "feed", None)
+        leased = feed is not None and consistency == "leases"
         limits = Limits() if limits is None else limits
         if cache_ttl is None:
             # Who only sets another limit must not get the longer default with it.
-            cache_ttl = min(limits.cache_ttl, _TTL if alone or feed is not None else _TTL_WITHOUT_FEED)
+            cache_ttl = min(limits.cache_ttl, _TTL if alone or leased else _TTL_WITHOUT_FEED)
         limits = replace(limits, cache_ttl=cache_ttl)
-        cache = LocalCache(verdicts=cache_size)
+        cache = self._cache = LocalCache(verdicts=cache_size)
         self._fleet = fleet_of(
             url,
             redis=redis,
@@ -179,14 +231,17 @@ class APIKeys:
             peppers=() if pepper is None or isinstance(pepper, Unset) else _each(pepper),
         )
         self._background = Background()
-        self._invalidation: Invalidation = (
-            StrictInvalidation(cache)
-            if consistency == "strict"
-            else LocalInvalidation(cache, clock, alone=alone, cache_ttl=limits.max_staleness)
-            if feed is None
-            else LeasedInvalidation(
-                feed, cache, bus=self._fleet.bus, clock=clock, background=self._background, times=leases
-            )
+        self._invalidation: Invalidation = invalidation_of(
+            consistency,
+            feed,
+            cache,
+            bus=self._fleet.bus,
+            clock=clock,
+            background=self._background,
+            times=leases,
+            outage_grace=outage_grace,
+            ttl=limits.max_staleness,
+            alone=alone,
         )
         invalidation = self._invalidation
         if share_records and not isinstance(invalidation, LeasedInvalidation):
@@ -198,8 +253,23 @@ class APIKeys:
             spawn=self._background.spawn,
             interval=usage_interval,
             resolution=last_used_resolution,
-            prune=None if usage_retention is None else partial(self.prune_usage, _positive(usage_retention)),
+            prune=None if usage_retention is None else partial(self.prune_usage, usage_retention),
         )
+        records = (
+            self._fleet.records(
+                self.repository,
+                position=invalidation.position,
+                store=self._store_id,
+                clock=clock,
+                usable=partial(_usable, environment),
+                ttl=limits.cache_ttl,
+                ended_ttl=limits.ttl_of(RevokedKey()),
+            )
+            if share_records and isinstance(invalidation, LeasedInvalidation)
+            else None
+        )
+        proofs = self._fleet.proofs(partial(_random_enough, self.format))
+        self._shared = tuple(each.stats for each in (records, proofs) if each is not None)
         self._authenticator = Authenticator(
             self.repository,
             hasher,
@@ -212,18 +282,8 @@ class APIKeys:
             limits=limits,
             rehash=Rehasher(self.repository, hasher, background=self._background),
             accounts=None if resolve_owner is None else Accounts(resolve_owner, clock, ttl=owner_ttl),
-            records=self._fleet.records(
-                self.repository,
-                position=invalidation.position,
-                store=self._store_id,
-                clock=clock,
-                usable=partial(_usable, environment),
-                ttl=limits.cache_ttl,
-                ended_ttl=limits.ttl_of(RevokedKey()),
-            )
-            if share_records and isinstance(invalidation, LeasedInvalidation)
-            else None,
-            proofs=self._fleet.proofs(partial(_random_enough, self.format)),
+            records=records,
+            proofs=proofs,
         )
         chain = _audit_chain(audit_key, pepper)
         self.audit = Auditor(self.repository.audit, chain)
@@ -264,6 +324,7 @@ class APIKeys:
         # calls the first one on every request, so it must not go through another Python function.
         self.authenticate_nowait = self._authenticator.authenticate_nowait
         self.authenticate = self._authenticator.authenticate
+        self.verify = self._authenticator.verify
         self.forget = self._authenticator.forget
         self.forget_owner = self._authenticator.forget_owner
         self.get = self._issuer.get
@@ -296,13 +357,16 @@ class APIKeys:
         Raises:
             ConfigurationError: As the constructor does.
         """
+        resolution = settings.last_used_resolution
         return cls(
-            settings.url,
+            settings.store,
             pepper=settings.pepper,
             prefix=settings.prefix,
             environment=settings.environment,
             checksum_keys=settings.checksum_keys,
             cache_ttl=settings.cache_ttl,
+            cache_size=settings.cache_size,
+            last_used_resolution=_LAST_USED_RESOLUTION if resolution is None else resolution,
             single_process=settings.single_process,
             consistency=settings.consistency,
             redis=settings.redis or None,
@@ -327,6 +391,8 @@ class APIKeys:
         tags: Iterable[str] = (),
         networks: Iterable[str] = (),
         routes: Iterable[str] = (),
+        key_id: str | None = None,
+        granter: Grant | None = None,
         actor: Actor = _NOBODY,
     ) -> IssuedKey:
         """Make a new key. Its text stands in the returned value and nowhere else, ever.
@@ -346,10 +412,14 @@ class APIKeys:
             tags: For finding keys and acting on many at once, up to 20.
             networks: Where it may be used: `10.0.0.0/8`, but not `!10.1.0.0/16`. None: everywhere.
             routes: What it may be used for: `GET,POST /orders/*`. None: everything.
+            key_id: 12 letters and digits; None: random ones.
+            granter: What it may do at most; None: anything.
             actor: Who asks for it, for the audit; without a name, `created_by` is.
 
         Raises:
             InvalidRequest: A value that a key cannot have.
+            GrantExceeded: It could do more than the granter.
+            KeyExists: There is a key with this id.
             KeyLimitReached: The owner has as many live keys as there may be.
             StoreUnavailable: The repository did not answer.
             Overloaded: The queue of a slow hasher is full.
@@ -371,19 +441,25 @@ class APIKeys:
                 networks=lifecycle.networks(networks),
                 routes=lifecycle.routes(routes),
             ),
+            key_id=key_id,
+            granter=granter,
             actor=actor,
         )
 
-    async def adopt(self, key: str, request: KeyRequest, *, actor: Actor = _NOBODY) -> Adopted:
+    async def adopt(
+        self, key: str, request: KeyRequest, *, granter: Grant | None = None, actor: Actor = _NOBODY
+    ) -> Adopted:
         """Store a key that was made elsewhere; if it is stored, its record stays as it is.
 
         Args:
             key: The whole key, of this object's format or one of its `static_keys`.
             request: Whose it is and what it may do; the environment is the key's own.
+            granter: What it may do at most; None: anything.
             actor: Who wants it, for the audit; without a name, `created_by` is.
 
         Raises:
             MalformedKey: It is neither.
+            GrantExceeded: It could do more than the granter.
             KeyExists: Another key has its id.
             InvalidRequest: A value that a key cannot have.
             StoreUnavailable: The repository did not answer.
@@ -391,7 +467,7 @@ class APIKeys:
         """
         parsed = self._static.parse(key.encode())
         request = replace(request, environment=parsed.environment)
-        return await self._adopter.adopt(parsed.key_id, key, request, actor=actor)
+        return await self._adopter.adopt(parsed.key_id, key, request, granter=granter, actor=actor)
 
     async def find(self, *, limit: int = 50, cursor: str | None = None, **criteria: Unpack[Criteria]) -> KeyPage:
         """Return one page of records, newest first unless `sort` says otherwise; what is not given is not asked about.
@@ -422,6 +498,7 @@ class APIKeys:
         by: str = "",
         reason: str = "",
         dry_run: bool = False,
+        wait: bool = True,
         actor: Actor = _NOBODY,
         **criteria: Unpack[Criteria],
     ) -> BulkReceipt:
@@ -431,6 +508,7 @@ class APIKeys:
             by: Who, for the records.
             reason: Why, for the records.
             dry_run: Only count them.
+            wait: Return when it is confirmed, not when it is committed.
             actor: Who, for the audit.
             criteria: See `KeyQuery`; at least one.
 
@@ -438,7 +516,9 @@ class APIKeys:
             InvalidRequest: No criterion, or not a possible one.
             StoreUnavailable: The repository did not answer.
         """
-        return await self._issuer.revoke_where(_query(criteria), by=by, reason=reason, dry_run=dry_run, actor=actor)
+        return await self._issuer.revoke_where(
+            _query(criteria), by=by, reason=reason, dry_run=dry_run, wait=wait, actor=actor
+        )
 
     async def usage(
         self, key_id: str, *, since: Instant | None = None, until: Instant | None = None
@@ -471,9 +551,62 @@ class APIKeys:
         """
         await self.repository.history.prune(max(0.0, self._clock.wall() - keep))
 
+    def vitals(self) -> Vitals:
+        """Return the counters and the state of this process, for metrics; asks nobody."""
+        stats, invalidation, shared = self.stats, self._invalidation, self._shared
+        leased = isinstance(invalidation, LeasedInvalidation)
+        return Vitals(
+            hits=stats.hits,
+            reads=stats.reads,
+            accepted=stats.accepted,
+            refusals=dict(stats.refusals),
+            remembered=len(self._cache),
+            shared_hits=sum(each.hits for each in shared) if shared else None,
+            shared_misses=sum(each.misses for each in shared),
+            shared_unsealed=sum(each.unsealed for each in shared),
+            usage_dropped=self._usage.dropped,
+            lease=max(0.0, invalidation.fresh_until - self._clock.monotonic()) if leased else None,
+            position=invalidation.position() if isinstance(invalidation, LeasedInvalidation) else None,
+        )
+
     async def flush(self) -> None:
         """Write the usage counts that are due later now."""
         await self._usage.flush()
+
+    def management(self, authorise: Authoriser | AuthoriseFunction, **options: Unpack[ManagementOptions]) -> Management:
+        """Return the management API of these keys: an ASGI application, to be mounted or to be served alone.
+
+        Args:
+            authorise: Who may: a `KeyAuthoriser`, a `JWTAuthoriser`, …, or an async function from an ASGI scope to a
+                `Caller`.
+            options: Of `Management`.
+
+        Raises:
+            ConfigurationError: Nobody says who may, or an option is not what it should be.
+            MissingExtra: The extra `api` is not installed.
+        """
+        # Here, for whoever has no use for it needs not have its libraries.
+        from asgi_apikey.management import Management
+
+        options.setdefault("clock", self._clock)
+        return Management(self, authorise, **options)
+
+    def protect(
+        self, app: ASGIApp, *, mount: Mapping[str, ASGIApp] | None = None, **options: Unpack[MiddlewareOptions]
+    ) -> ASGIApp:
+        """Return the application guarded by an `APIKeyMiddleware`, with others beside it.
+
+        Args:
+            app: Any ASGI application.
+            mount: Prefixes and what is served below them, such as `{"/api-keys": keys.management(authorise=…)}`. It is
+                not behind the middleware: it must guard itself, as the management does. See `Switch`.
+            options: Of the middleware.
+
+        Raises:
+            ConfigurationError: As the middleware and the `Switch` do.
+        """
+        guarded = APIKeyMiddleware(app, keys=self, **options)
+        return guarded if mount is None else Switch(guarded, mount)
 
     async def open(self) -> None:
         """Warm up: connect to the store, and see that the declared keys are in it.
@@ -555,17 +688,9 @@ def _names(values: object, what: str) -> frozenset[object]:
 
 
 def _limit(most: int | None) -> int | None:
-    # A truth value is an integer too: `max_keys_per_owner=True` was meant for another argument.
-    if most is not None and (isinstance(most, bool) or most < 1):
+    if most is not None and most < 1:
         raise ConfigurationError("max_keys_per_owner must be at least 1, or None for any number")
     return most
-
-
-def _check_flags(**flags: object) -> None:
-    """Refuse `single_process="false"`, which is true, and would confirm revokes that nobody else has heard of."""
-    for name, value in flags.items():
-        if not isinstance(value, bool):
-            raise ConfigurationError(f"{name}={value!r} must be True or False")
 
 
 def _environment(value: str) -> str:
@@ -594,12 +719,6 @@ def _warn_of_unknown_ring(ring_id: str) -> None:
         "if keys were issued under it, add it to checksum_keys (before the newest)",
         ring_id,
     )
-
-
-def _positive(usage_retention: Seconds) -> Seconds:
-    if not usage_retention > 0:
-        raise ConfigurationError("usage_retention must be positive seconds, or None to keep hourly counts for ever")
-    return usage_retention
 
 
 def _audit_chain(

@@ -9,11 +9,14 @@ from __future__ import annotations
 import logging
 import math
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, TypeAlias
+
+import anyio
 
 from asgi_apikey.errors import (
     APIKeyError,
@@ -47,6 +50,10 @@ _NO_ANSWER = (Undecidable, RateLimited, ConfigurationError)
 """What the plugs and lanes raise when a key was not looked up."""
 _FAULTS_LOGGED = 100
 _LAST_LOOKS = 4
+_PROMPT: Seconds = 0.02
+_SHORTEST_READ: Seconds = 0.1
+_SILENT: Seconds = 0.25
+"""A read that fails after so long has failed of silence, not of an error."""
 _RESOLUTION: Seconds = 0.05
 _SLOWEST_LOOK_UP: Seconds = 1.0
 
@@ -169,6 +176,8 @@ class Limits:
         queue: Strangers waiting for a slot.
         per_key: Strangers at work or waiting that name the same key id.
         patience: Seconds anybody waits for a slot before the answer is 503.
+        store_patience: Seconds a request waits for a store that is silent: what it has waited for a lease, its look-up
+            has less. More than the store's own deadline is of no use.
         address: Failures one client address has before its strangers queue behind all others.
         pair: The same for one client address and one key id.
     """
@@ -183,6 +192,7 @@ class Limits:
     queue: int = 256
     per_key: int = 16
     patience: Seconds = 2.0
+    store_patience: Seconds = 0.9
     address: Allowance = _PER_ADDRESS
     pair: Allowance = _PER_PAIR
 
@@ -193,6 +203,8 @@ class Limits:
                 "cache_ttl and negative_ttl must be positive, finite seconds, and so must the ttl of any one outcome; "
                 "write cache_ttl=0.001 to read every key anew"
             )
+        if not 0 < self.store_patience < math.inf:
+            raise ConfigurationError("store_patience must be positive, finite seconds, such as store_patience=0.9")
 
     def ttl_of(self, rejection: InvalidKey) -> Seconds:
         """Return for how many seconds a rejection is remembered."""
@@ -228,6 +240,7 @@ class Stats:
         accepted: Keys verified against their record.
         rejected: Keys rejected, remembered rejections included.
         undecided: Requests answered "cannot decide".
+        refusals: Both of them by reason, such as `revoked`, or by code, such as `overloaded`.
     """
 
     hits: int = 0
@@ -235,6 +248,8 @@ class Stats:
     accepted: int = 0
     rejected: int = 0
     undecided: int = 0
+    refusals: Counter[str] = field(default_factory=Counter)
+
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
@@ -243,7 +258,7 @@ class _Outcome:
     Attributes:
         version: Of the record; None when there was none.
         mark: Taken before it was read.
-        began: On the monotonic clock; when the read began.
+        turn: When the read began, as `Authenticator._next_turn` counts; 0: it was another process's, at some time.
         until: On the monotonic clock; nobody is answered with this any more from then on.
     """
 
@@ -251,7 +266,7 @@ class _Outcome:
     key_id: str
     version: int | None
     mark: int
-    began: Seconds
+    turn: int
     until: Seconds
 
 
@@ -311,6 +326,7 @@ class Authenticator:
         # the true holder, whom nothing tells from them yet, is served in turn.
         self._penalty = BoundedLane(2, 256, patience=limits.patience, per_key=64)
         self._failures = FailureBudget(address=limits.address, pair=limits.pair)
+        self._turn = 0
         self._stats = Stats()
         self._in_trouble = False
         self._faults: set[str] = set()
@@ -339,7 +355,7 @@ class Authenticator:
             Overloaded: Too many strangers are queued already.
             StoreUnavailable: The repository did not answer.
         """
-        arrived = self._monotonic()
+        turn, arrived = self._next_turn(), self._monotonic()
         principal = self.authenticate_nowait(presented)
         if principal is None and not self._leased(arrived):
             await self._invalidation.renew()
@@ -347,19 +363,45 @@ class Authenticator:
         if principal is not None:
             return principal
         try:
-            return await self._authenticate(presented, client, arrived)
-        except InvalidKey:
+            return await self._authenticate(presented, client, turn, self._monotonic() - arrived)
+        except InvalidKey as error:
             self._stats.rejected += 1
+            self._stats.refusals[error.reason] += 1
             raise
         except Undecidable as error:
             self._stats.undecided += 1
+            self._stats.refusals[error.code] += 1
             if isinstance(error, StoreUnavailable):
                 # Not Overloaded: in a flood it would alternate with answers, and strangers would write our log.
                 self._note(error)
             raise
-        except RateLimited:
+        except RateLimited as error:
             self._stats.undecided += 1
+            self._stats.refusals[error.code] += 1
             raise
+
+    async def verify(self, presented: bytes, *, client: str | None = None) -> KeyRecord:
+        """Return the record of a key that may be used, as it stands in the repository after this call began.
+
+        For decisions that no memory is good enough for, such as who may make keys. Counted, and bounded against floods,
+        like any other presented key; but what `authenticate` says only names the record.
+
+        Raises:
+            AuthenticationError: As `authenticate` does.
+            Undecidable: The same.
+        """
+        key_id = (await self.authenticate(presented, client=client)).key_id
+        self._stats.reads += 1
+        record = await self._reader.get(key_id)
+        if record is None:
+            raise UnknownKey(key_id)
+        # The record may be another one than was remembered, so no proof counts.
+        if not await self._matches_now(presented, record):
+            raise WrongSecret(key_id)
+        rejection = rejection_of(record, environment=self._environment, now=self._wall())
+        if rejection is not None:
+            raise rejection
+        return record
 
     def forget(self, key_id: str) -> None:
         """Drop what this process remembers of a key whose record was changed by other means than ours."""
@@ -379,7 +421,7 @@ class Authenticator:
         for key_id in self._cache.held_by(owner, tenant):
             self.forget(key_id)
 
-    async def _authenticate(self, presented: bytes, client: str | None, arrived: Seconds) -> Principal:
+    async def _authenticate(self, presented: bytes, client: str | None, arrived: int, waited: Seconds) -> Principal:
         if len(presented) > MAX_LENGTH:
             raise MalformedKey
         parsed = self._parser.parse(presented)
@@ -391,16 +433,21 @@ class Authenticator:
         if rejection is not None and self._leased(now):
             self._refused(rejection)
             raise _fresh(rejection)
-        work = partial(self._admitted, presented, fingerprint, parsed.key_id, client)
+        work = partial(self._admitted, presented, fingerprint, parsed.key_id, client, waited)
         for _ in range(_LAST_LOOKS):
             outcome = await self._flights.run(fingerprint, work)
-            if not self._leased(self._monotonic()):
+            if not isinstance(outcome.found, _NO_ANSWER) and not self._leased(self._monotonic()):
                 await self._invalidation.renew()
             if self._last_look(outcome, arrived):
                 return self._concluded(outcome, client)
         raise StoreUnavailable("the key keeps changing")
 
-    def _last_look(self, outcome: _Outcome, arrived: Seconds) -> bool:
+    def _next_turn(self) -> int:
+        """Number what happens here in order. A clock will not do: two readings of a coarse one may be equal."""
+        self._turn += 1
+        return self._turn
+
+    def _last_look(self, outcome: _Outcome, arrived: int) -> bool:
         """Whether what was found is still true at this instant. A failure to find out is always true.
 
         Without a lease we hear of no changes, so then only what was read since this request arrived counts:
@@ -409,7 +456,7 @@ class Authenticator:
         if isinstance(outcome.found, _NO_ANSWER):
             return True
         now = self._monotonic()
-        if now >= outcome.until or (outcome.began < arrived and not self._leased(now)):
+        if now >= outcome.until or (outcome.turn < arrived and not self._leased(now)):
             return False
         if not self._cache.settled(outcome.key_id, outcome.version, outcome.mark):
             return False
@@ -442,24 +489,30 @@ class Authenticator:
         if rejection.key_id is not None and not isinstance(rejection, UnknownKey):
             self._usage.refuse(rejection.key_id, rejection.reason)
 
-    async def _admitted(self, presented: bytes, fingerprint: bytes, key_id: str, client: str | None) -> _Outcome:
+    async def _admitted(
+        self, presented: bytes, fingerprint: bytes, key_id: str, client: str | None, waited: Seconds
+    ) -> _Outcome:
         """Look the key up once a lane has room; every failure is returned, for the waiters to share.
 
         Also one that no plug should raise: raised, it would send them to the same plug one after the other.
         """
         try:
-            return await self._in_lane(presented, fingerprint, key_id, client)
+            return await self._in_lane(presented, fingerprint, key_id, client, waited)
         except _NO_ANSWER as error:
             failure: APIKeyError = error
         except Exception as error:
             # Denies the request. Not chained: its text may quote the presented key.
             self._note_fault(error)
             failure = Undecidable()
-        return _Outcome(failure, key_id, None, 0, 0.0, math.inf)
+        return _Outcome(failure, key_id, None, 0, 0, math.inf)
 
-    async def _in_lane(self, presented: bytes, fingerprint: bytes, key_id: str, client: str | None) -> _Outcome:
+    async def _in_lane(
+        self, presented: bytes, fingerprint: bytes, key_id: str, client: str | None, waited: Seconds
+    ) -> _Outcome:
         proof = self._cache.proof(fingerprint)
-        look_up: Callable[[], Awaitable[_Outcome]] = partial(self._look_up, presented, fingerprint, key_id, proof)
+        look_up: Callable[[], Awaitable[_Outcome]] = partial(
+            self._look_up, presented, fingerprint, key_id, proof, waited
+        )
         if proof is not None:
             async with self._proven.slot(key_id):
                 return await look_up()
@@ -474,22 +527,25 @@ class Authenticator:
             # Outside the `try`: that the hasher is overloaded is not this client's doing.
             return await look_up()
 
-    async def _look_up(self, presented: bytes, fingerprint: bytes, key_id: str, proof: str | None) -> _Outcome:
-        mark, began = self._cache.mark(), self._monotonic()
-        record, age = await self._read(key_id, mark)
+    async def _look_up(
+        self, presented: bytes, fingerprint: bytes, key_id: str, proof: str | None, waited: Seconds
+    ) -> _Outcome:
+        mark, turn, began = self._cache.mark(), self._next_turn(), self._monotonic()
+        record, age = await self._read_patiently(key_id, mark, waited)
         # What another process has read for us goes on ageing from when it did.
-        began -= age
+        if age:
+            turn, began = 0, began - age
         if record is None:
             await self._hasher.verify(presented, self._hasher.decoy, lane=Lane.STRANGER)
-            return self._rejected(UnknownKey(key_id), fingerprint, None, mark, began)
+            return self._rejected(UnknownKey(key_id), fingerprint, None, mark, turn, began)
         if not await self._matches(presented, record, proof):
-            return self._rejected(WrongSecret(key_id), fingerprint, record, mark, began)
+            return self._rejected(WrongSecret(key_id), fingerprint, record, mark, turn, began)
         if proof != record.digest:
             self._cache.put_proof(fingerprint, record.digest)
         now = self._wall()
         rejection = rejection_of(record, environment=self._environment, now=now)
         if rejection is not None:
-            return self._rejected(rejection, fingerprint, record, mark, began)
+            return self._rejected(rejection, fingerprint, record, mark, turn, began)
         # Jitter only shortens: many keys read at once must not all be read again at once.
         ttl = self._limits.cache_ttl * (1.0 - 0.1 * random.random())  # noqa: S311
         deadline, facts = began + ttl, None
@@ -501,7 +557,33 @@ class Authenticator:
         self._cache.put(fingerprint, verdict, mark)
         if self._hasher.outdated(record.digest):
             self._rehash(record, presented)
-        return _Outcome(verdict, key_id, record.version, mark, began, began + self._limits.max_staleness)
+        return _Outcome(verdict, key_id, record.version, mark, turn, began + self._limits.max_staleness)
+
+    async def _read_patiently(self, key_id: str, mark: int, waited: Seconds) -> tuple[KeyRecord | None, Seconds]:
+        """Do what `_read` does in the time that is left of the request's patience with the store.
+
+        Raises:
+            StoreUnavailable: It did not answer in that time, nor, of its own accord, at all.
+        """
+        began = self._monotonic()
+        try:
+            if waited < _PROMPT:
+                # The store's own deadline is enough, and another one would cost every look-up a tenth.
+                return await self._read(key_id, mark)
+            with anyio.fail_after(max(self._limits.store_patience - waited, _SHORTEST_READ)):
+                return await self._read(key_id, mark)
+        except TimeoutError as error:
+            self._refuse_waiting()
+            raise StoreUnavailable("the store is silent") from error
+        except StoreUnavailable:
+            if self._monotonic() - began >= _SILENT:
+                self._refuse_waiting()
+            raise
+
+    def _refuse_waiting(self) -> None:
+        """Have nobody who waits for a slot wait for the silent store as well, one after the other."""
+        for lane in (self._proven, self._strangers, self._penalty):
+            lane.refuse_waiting()
 
     async def _read(self, key_id: str, mark: int) -> tuple[KeyRecord | None, Seconds]:
         """Return the record, and how many seconds ago it was read."""
@@ -528,6 +610,10 @@ class Authenticator:
         if matches and self._proofs is not None:
             await self._proofs.tell(presented, record.digest)
         return matches
+
+    async def _matches_now(self, presented: bytes, record: KeyRecord) -> bool:
+        accepts, verify = self._hasher.accepts, self._hasher.verify
+        return accepts(record.digest) and await verify(presented, record.digest, lane=Lane.PROVEN)
 
     def _warn_of_unreadable(self, record: KeyRecord) -> None:
         if not self._warned_of_unreadable:
@@ -556,16 +642,16 @@ class Authenticator:
         self._in_trouble = trouble is not None
 
     def _rejected(
-        self, rejection: InvalidKey, fingerprint: bytes, record: KeyRecord | None, mark: int, began: Seconds
+        self, rejection: InvalidKey, fingerprint: bytes, record: KeyRecord | None, mark: int, turn: int, began: Seconds
     ) -> _Outcome:
         ttl = self._limits.ttl_of(rejection)
-        turn = None if record is None else next_turn(record, now := self._wall())
-        if turn is not None:
-            ttl = min(ttl, turn - now - _RESOLUTION)
+        ends_at = None if record is None else next_turn(record, now := self._wall())
+        if ends_at is not None:
+            ttl = min(ttl, ends_at - now - _RESOLUTION)
         if ttl > 0:
             self._cache.put_rejection(fingerprint, rejection, began + ttl, mark)
         version = None if record is None else record.version
-        return _Outcome(rejection, rejection.key_id or "", version, mark, began, began + self._limits.max_staleness)
+        return _Outcome(rejection, rejection.key_id or "", version, mark, turn, began + self._limits.max_staleness)
 
 
 def _principal(record: KeyRecord, account: Metadata | None) -> Principal:

@@ -25,7 +25,10 @@ APIKeyError
 │   ├── KeyNotFound
 │   ├── KeyExists
 │   ├── KeyLimitReached
+│   ├── GrantExceeded
+│   ├── IdempotencyConflict
 │   ├── StaleRecord
+│   ├── BodyTooLarge
 │   └── InvalidRequest
 └── ConfigurationError             raised while wiring, with the fix in the message
     └── MissingExtra
@@ -260,6 +263,29 @@ class KeyLimitReached(LifecycleError):
         self.most = most
 
 
+class GrantExceeded(LifecycleError):
+    """More would be handed on than whoever asks may hand on.
+
+    Attributes:
+        exceeds: In which respects, as the names of the attributes of a `Grant`.
+    """
+
+    code = "grant_exceeded"
+
+    def __init__(self, exceeds: tuple[str, ...]) -> None:
+        super().__init__(f"this goes beyond what may be handed on: {', '.join(exceeds)}")
+        self.exceeds = exceeds
+
+
+class IdempotencyConflict(LifecycleError):
+    """The idempotency key was used before, for another request than this one."""
+
+    code = "idempotency_conflict"
+
+    def __init__(self) -> None:
+        super().__init__("the idempotency key was used before, for another request")
+
+
 class StaleRecord(LifecycleError):
     """The record changed since the version the caller had read.
 
@@ -275,10 +301,32 @@ class StaleRecord(LifecycleError):
         self.expected = expected
 
 
+class BodyTooLarge(LifecycleError):
+    """A request of the management API with more than it reads.
+
+    Attributes:
+        most: Bytes that it reads.
+    """
+
+    code = "body_too_large"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"the body is longer than {most} bytes")
+        self.most = most
+
+
 class InvalidRequest(LifecycleError):
-    """A value that a key cannot have, or a change its state does not allow."""
+    """A value that a key cannot have, or a change its state does not allow.
+
+    Attributes:
+        path: Of the value, in a request to the management API: `scopes[0]`; empty where no single one is to blame.
+    """
 
     code = "invalid_request"
+
+    def __init__(self, message: str = "the request cannot be met", *, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class ConfigurationError(APIKeyError, ValueError):

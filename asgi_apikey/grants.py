@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from asgi_apikey.errors import GrantExceeded
 from asgi_apikey.models import Instant, KeyRecord
 from asgi_apikey.paths import matches
 from asgi_apikey.policy import (
@@ -46,7 +47,7 @@ class Grant:
     """What somebody may do, or may let others do. A `Grant()` is nothing at all.
 
     Attributes:
-        scopes: May hold wildcards; `{"*"}` is every scope.
+        scopes: May hold wildcards; `{"*", "apikeys:*"}` is every scope.
         tenants: On whose side of the isolation boundary.
         owners: In whose name.
         environments: Where.
@@ -98,6 +99,18 @@ def excess(grant: Grant, granter: Grant) -> tuple[str, ...]:
         "until": grant.until <= granter.until,
     }
     return tuple(name for name, inside in within.items() if not inside)
+
+
+def check_grant(record: KeyRecord, granter: Grant | None) -> None:
+    """Refuse a key that could do more than whoever makes it so; without a granter, anything goes.
+
+    Raises:
+        GrantExceeded: It could.
+        InvalidRequest: A restriction of the record cannot be parsed.
+    """
+    exceeds = () if granter is None else excess(grant_of(record), granter)
+    if exceeds:
+        raise GrantExceeded(exceeds)
 
 
 def _named(names: Names, allowed: Names) -> bool:

@@ -7,14 +7,15 @@ that runs in a task of its own, so that a cancelled request never leaves a chang
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from asgi_apikey import lifecycle
 from asgi_apikey.background import Background
 from asgi_apikey.errors import InvalidRequest, KeyExists, KeyNotFound, StaleRecord, StoreUnavailable
 from asgi_apikey.expiry import ExpiryPolicy
+from asgi_apikey.grants import Grant, check_grant
 from asgi_apikey.models import (
     DAY,
     UNSET,
@@ -75,13 +76,27 @@ class NewKey(Protocol):
 class KeyGenerator(Protocol):
     """The part of a key format that makes keys."""
 
-    def generate(self, environment: str) -> NewKey:
-        """Make up a new random key of this environment."""
+    def generate(self, environment: str, *, key_id: str | None = None) -> NewKey:
+        """Make up a new random key of this environment, and its id too unless one is given."""
         ...
 
 
 _Decide = Callable[[KeyRecord, Instant], RecordPatch | None]
 _NOBODY = Actor()
+
+
+@dataclass(frozen=True, slots=True)
+class _Whose:
+    """Whose key it must be; None: anybody's."""
+
+    owner: str | None = None
+    tenant: str | None = None
+
+    def has(self, record: KeyRecord) -> bool:
+        return self.owner in (None, record.owner) and self.tenant in (None, record.tenant)
+
+
+_ANYBODY = _Whose()
 _OF_ALL = Change(0, "", 0)
 
 
@@ -90,8 +105,11 @@ class Issuer:
 
     Every method raises StoreUnavailable when the repository does not answer; its `outcome_unknown` tells whether
     the change may have been made all the same. Where a `version` can be given, the change is made only if the
-    record is still at it (StaleRecord otherwise); without one, whatever version is current is changed. Where a
-    `tenant` can be given, a key of another one is not found: the same answer as for a key that does not exist.
+    record is still at it (StaleRecord otherwise); without one, whatever version is current is changed. Where an
+    `owner` or a `tenant` can be given, a key of another one is not found: the same answer as for a key that does not
+    exist. Where a `granter` can be given, GrantExceeded is raised if the key could do more afterwards than that. Where
+    `wait` can be given, False returns when the change is committed: it is announced in the background, and the receipt
+    is not confirmed.
 
     Args:
         repository: Where records live.
@@ -135,15 +153,24 @@ class Issuer:
         self._max_keys_per_owner = max_keys_per_owner
         self._flush_usage = flush_usage
 
-    async def issue(self, request: KeyRequest, *, actor: Actor = _NOBODY) -> IssuedKey:
+    async def issue(
+        self,
+        request: KeyRequest,
+        *,
+        key_id: str | None = None,
+        granter: Grant | None = None,
+        actor: Actor = _NOBODY,
+    ) -> IssuedKey:
         """Make a new key. The returned value is the only place where the whole key ever stands.
 
         Raises:
             InvalidRequest: A value that a key cannot have.
+            GrantExceeded: It could do more than the granter.
+            KeyExists: There is a key with the id that was asked for.
             KeyLimitReached: The owner has as many live keys as there may be.
             Overloaded: The queue of a slow hasher is full.
         """
-        return await self._background.run(partial(self._issue, request, actor))
+        return await self._background.run(partial(self._issue, request, key_id, granter, actor))
 
     async def rotate(
         self,
@@ -151,8 +178,12 @@ class Issuer:
         *,
         grace: Seconds | None = None,
         created_by: str = "",
+        successor_id: str | None = None,
         version: int | None = None,
+        owner: str | None = None,
         tenant: str | None = None,
+        granter: Grant | None = None,
+        wait: bool = True,
         actor: Actor = _NOBODY,
     ) -> IssuedKey:
         """Make a successor with the same rights.
@@ -167,9 +198,22 @@ class Issuer:
             KeyNotFound: No such key.
             InvalidRequest: The key is not active, its successor is in use, or two keys of its lineage would stay
                 live beside the new one; or the grace is negative.
+            GrantExceeded: The successor could do more than the granter.
+            KeyExists: There is a key with the id that was asked for.
             StaleRecord: The key is no longer at `version`.
         """
-        return await self._background.run(partial(self._rotate, key_id, grace, created_by, version, tenant, actor))
+        note = self._note(Action.ROTATE, actor, by=created_by)
+        attempt = partial(
+            self._rotate_once,
+            grace=grace,
+            created_by=created_by,
+            successor_id=successor_id,
+            granter=granter,
+            wait=wait,
+            note=note,
+        )
+        whose = _Whose(owner, tenant)
+        return await self._background.run(partial(self._at_version, key_id, attempt, version, whose, wait=wait))
 
     async def amend(
         self,
@@ -185,7 +229,10 @@ class Issuer:
         networks: Iterable[str] | Unset = UNSET,
         routes: Iterable[str] | Unset = UNSET,
         version: int | None = None,
+        owner: str | None = None,
         tenant: str | None = None,
+        granter: Grant | None = None,
+        wait: bool = True,
         actor: Actor = _NOBODY,
     ) -> Receipt:
         """Change what is given and leave the rest; `None` removes an instant.
@@ -195,6 +242,7 @@ class Issuer:
         Raises:
             KeyNotFound: No such key.
             InvalidRequest: A value that a key cannot have, or the key is revoked.
+            GrantExceeded: The key could do more than the granter.
             KeyLimitReached: The owner, or the key's lineage, has as many live keys as there may be.
             StaleRecord: The key is no longer at `version`.
         """
@@ -216,10 +264,18 @@ class Issuer:
                 self._expiry.check(checked.expires_at, created_at=record.created_at)
             return checked
 
-        return await self._change(key_id, decide, version, self._note(Action.AMEND, actor), tenant)
+        note, whose = self._note(Action.AMEND, actor), _Whose(owner, tenant)
+        return await self._change(key_id, decide, version, note, whose, granter=granter, wait=wait)
 
     async def disable(
-        self, key_id: str, *, version: int | None = None, tenant: str | None = None, actor: Actor = _NOBODY
+        self,
+        key_id: str,
+        *,
+        version: int | None = None,
+        owner: str | None = None,
+        tenant: str | None = None,
+        wait: bool = True,
+        actor: Actor = _NOBODY,
     ) -> Receipt:
         """Switch a key off until it is enabled again.
 
@@ -228,19 +284,30 @@ class Issuer:
             InvalidRequest: The key is revoked.
             StaleRecord: The key is no longer at `version`.
         """
-        return await self._change(key_id, lifecycle.disabling, version, self._note(Action.DISABLE, actor), tenant)
+        note, whose = self._note(Action.DISABLE, actor), _Whose(owner, tenant)
+        return await self._change(key_id, lifecycle.disabling, version, note, whose, wait=wait)
 
     async def enable(
-        self, key_id: str, *, version: int | None = None, tenant: str | None = None, actor: Actor = _NOBODY
+        self,
+        key_id: str,
+        *,
+        version: int | None = None,
+        owner: str | None = None,
+        tenant: str | None = None,
+        granter: Grant | None = None,
+        wait: bool = True,
+        actor: Actor = _NOBODY,
     ) -> Receipt:
         """Switch a disabled key on.
 
         Raises:
             KeyNotFound: No such key.
             InvalidRequest: The key is revoked.
+            GrantExceeded: The key could do more than the granter.
             StaleRecord: The key is no longer at `version`.
         """
-        return await self._change(key_id, lifecycle.enabling, version, self._note(Action.ENABLE, actor), tenant)
+        note, whose = self._note(Action.ENABLE, actor), _Whose(owner, tenant)
+        return await self._change(key_id, lifecycle.enabling, version, note, whose, granter=granter, wait=wait)
 
     async def revoke(
         self,
@@ -250,7 +317,9 @@ class Issuer:
         reason: str = "",
         only: bool = False,
         version: int | None = None,
+        owner: str | None = None,
         tenant: str | None = None,
+        wait: bool = True,
         actor: Actor = _NOBODY,
     ) -> Receipt:
         """End a key for good, and with it its lineage: the keys that it replaced and those that replaced it.
@@ -263,7 +332,9 @@ class Issuer:
             reason: Why, for the record.
             only: Leave the other keys of the lineage alone.
             version: Only if the key's record is still at it.
-            tenant: Whose key it must be; None: anybody's.
+            owner: Whose key it must be; None: anybody's.
+            tenant: In which tenant; None: in any.
+            wait: Return when it is confirmed, not when it is committed.
             actor: Who, for the audit.
 
         Raises:
@@ -271,13 +342,15 @@ class Issuer:
             InvalidRequest: A reason or actor that cannot be kept.
             StaleRecord: The key is no longer at `version`.
         """
-        note = self._note(Action.REVOKE, actor, by=by, reason=reason)
+        note, whose = self._note(Action.REVOKE, actor, by=by, reason=reason), _Whose(owner, tenant)
         if only:
             decide = partial(lifecycle.revocation, by=by, reason=reason)
-            return await self._change(key_id, decide, version, note, tenant)
+            return await self._change(key_id, decide, version, note, whose, wait=wait)
         revocation = lifecycle.revoked(self._clock.wall(), by=by, reason=reason)
-        attempt = partial(self._revoke_lineage, revocation=revocation, note=note)
-        return await self._background.run(partial(self._at_version, key_id, attempt, version, tenant, flush=True))
+        attempt = partial(self._revoke_lineage, revocation=revocation, note=note, wait=wait)
+        return await self._background.run(
+            partial(self._at_version, key_id, attempt, version, whose, flush=True, wait=wait)
+        )
 
     async def revoke_where(
         self,
@@ -286,6 +359,7 @@ class Issuer:
         by: str = "",
         reason: str = "",
         dry_run: bool = False,
+        wait: bool = True,
         actor: Actor = _NOBODY,
     ) -> BulkReceipt:
         """End, in one transaction, every key that the query matches; those that are revoked already stay as they are.
@@ -297,6 +371,7 @@ class Issuer:
             by: Who, for the records.
             reason: Why, for the records.
             dry_run: Only count them.
+            wait: Return when it is confirmed, not when it is committed.
             actor: Who, for the audit.
 
         Raises:
@@ -321,7 +396,7 @@ class Issuer:
                 max_staleness=self._invalidation.max_staleness,
             )
         note = self._note(Action.REVOKE, actor, by=by, reason=reason)
-        return await self._background.run(partial(self._revoke_where, asked, revocation, note))
+        return await self._background.run(partial(self._revoke_where, asked, revocation, note, wait))
 
     async def prune(self, *, dead_for: Seconds = 90 * DAY, actor: Actor = _NOBODY) -> int:
         """Delete the records of keys that were revoked, or ended, at least so long ago; return how many.
@@ -337,7 +412,14 @@ class Issuer:
         return await self._background.run(partial(self._prune, dead_since, note))
 
     async def delete(
-        self, key_id: str, *, version: int | None = None, tenant: str | None = None, actor: Actor = _NOBODY
+        self,
+        key_id: str,
+        *,
+        version: int | None = None,
+        owner: str | None = None,
+        tenant: str | None = None,
+        wait: bool = True,
+        actor: Actor = _NOBODY,
     ) -> Receipt:
         """Remove a key and its record. To end a key, revoke it: that keeps the record.
 
@@ -345,21 +427,17 @@ class Issuer:
             KeyNotFound: No such key.
             StaleRecord: The key is no longer at `version`.
         """
-        return await self._background.run(
-            partial(self._delete, key_id, version, self._note(Action.DELETE, actor), tenant)
-        )
+        attempt = partial(self._delete_once, note=self._note(Action.DELETE, actor), wait=wait)
+        whose = _Whose(owner, tenant)
+        return await self._background.run(partial(self._at_version, key_id, attempt, version, whose, wait=wait))
 
-    async def get(self, key_id: str, *, tenant: str | None = None) -> KeyRecord:
+    async def get(self, key_id: str, *, owner: str | None = None, tenant: str | None = None) -> KeyRecord:
         """Return the record of a key.
 
         Raises:
-            KeyNotFound: No such key, or not in this tenant.
+            KeyNotFound: No such key, or not of this owner, or not in this tenant.
         """
-        record = await self._repository.get(key_id)
-        # A key never changes its tenant under one version, and what is written names the version that is read here.
-        if record is None or tenant not in (None, record.tenant):
-            raise KeyNotFound(key_id)
-        return record
+        return await self._get(key_id, _Whose(owner, tenant))
 
     async def find(self, query: KeyQuery) -> KeyPage:
         """Return one page of records.
@@ -389,52 +467,57 @@ class Issuer:
             action=action, actor=Actor(name or by, occasion), reason=reason, at=self._clock.wall(), seal=self._seal
         )
 
-    async def _issue(self, request: KeyRequest, actor: Actor) -> IssuedKey:
+    async def _get(self, key_id: str, whose: _Whose) -> KeyRecord:
+        record = await self._repository.get(key_id)
+        # A key never changes hands under one version, and what is written names the version that is read here.
+        if record is None or not whose.has(record):
+            raise KeyNotFound(key_id)
+        return record
+
+    async def _issue(self, request: KeyRequest, key_id: str | None, granter: Grant | None, actor: Actor) -> IssuedKey:
         now = self._clock.wall()
         note = self._note(Action.ISSUE, actor, by=request.created_by)
         store = partial(
             self._repository.add, note=note, ceilings=self._owner_ceiling(request.owner, request.tenant, now)
         )
-        issued, committed = await self._stored(self._expiry.applied(request, now), store)
+        request = self._expiry.applied(request, now)
+        issued, committed = await self._stored(request, store, key_id=key_id, granter=granter)
         await self._invalidation.tell(committed)
         return issued
 
-    async def _rotate(
+    async def _rotate_once(
         self,
-        key_id: str,
+        record: KeyRecord,
+        *,
         grace: Seconds | None,
         created_by: str,
-        version: int | None,
-        tenant: str | None,
-        actor: Actor,
+        successor_id: str | None,
+        granter: Grant | None,
+        wait: bool,
+        note: Note,
     ) -> IssuedKey:
-        note = self._note(Action.ROTATE, actor, by=created_by)
-
-        async def attempt(record: KeyRecord) -> IssuedKey:
+        lineage = await self._lineage(record)
+        if self._flush_usage is not None and any(is_retirable(record, each) for each in lineage):
+            await self._flush_usage()
             lineage = await self._lineage(record)
-            if self._flush_usage is not None and any(is_retirable(record, each) for each in lineage):
-                await self._flush_usage()
-                lineage = await self._lineage(record)
-            now = self._clock.wall()
-            plan = rotation(record, lineage, now, grace=grace)
-            store = partial(
-                self._repository.replace,
-                key_id,
-                plan.ending,
-                version=record.version,
-                note=note,
-                ceilings=_lineage_ceiling(record, now),
-                retired=plan.retired,
-                retirement=lifecycle.revoked(now, by=created_by, reason="replaced before it was used"),
-            )
-            renewed = self._expiry.renewed(lifetime_of(record, lineage))
-            request = lifecycle.successor(record, now, created_by=created_by)
-            request = replace(request, expires_at=None, expires_in=renewed)
-            issued, committed = await self._stored(request, store, replaces=record)
-            receipt = await self._invalidation.announce(committed)
-            return IssuedKey(issued.key, committed.record, receipt)
-
-        return await self._at_version(key_id, attempt, version, tenant)
+        now = self._clock.wall()
+        plan = rotation(record, lineage, now, grace=grace)
+        store = partial(
+            self._repository.replace,
+            record.key_id,
+            plan.ending,
+            version=record.version,
+            note=note,
+            ceilings=_lineage_ceiling(record, now),
+            retired=plan.retired,
+            retirement=lifecycle.revoked(now, by=created_by, reason="replaced before it was used"),
+        )
+        renewed = self._expiry.renewed(lifetime_of(record, lineage))
+        request = lifecycle.successor(record, now, created_by=created_by)
+        request = replace(request, expires_at=None, expires_in=renewed)
+        issued, committed = await self._stored(request, store, replaces=record, key_id=successor_id, granter=granter)
+        receipt = await self._announce(committed, wait=wait)
+        return IssuedKey(issued.key, committed.record, receipt)
 
     async def _lineage(self, record: KeyRecord, *, revoked: bool | None = None) -> list[KeyRecord]:
         """Return the keys of a lineage: all, those that are revoked, or those that are not."""
@@ -447,7 +530,7 @@ class Issuer:
                 return found
             query = replace(query, cursor=page.next_cursor)
 
-    async def _revoke_lineage(self, record: KeyRecord, *, revocation: Revocation, note: Note) -> Receipt:
+    async def _revoke_lineage(self, record: KeyRecord, *, revocation: Revocation, note: Note, wait: bool) -> Receipt:
         query = KeyQuery(tenant=record.tenant, lineage=record.lineage)
         guard = At(record.key_id, record.version)
         done = await self._repository.revoke_all(query, revocation, now=revocation.at, guard=guard, note=note)
@@ -458,17 +541,17 @@ class Issuer:
             told = {each.key_id for each in done.changes}
             lineage = await self._lineage(record, revoked=True)
             changes += [change for each in lineage if each.key_id not in told for change in _again(each).changes]
-        return await self._invalidation.announce(Committed(named or record, tuple(changes)))
+        return await self._announce(Committed(named or record, tuple(changes)), wait=wait)
 
-    async def _revoke_where(self, query: KeyQuery, revocation: Revocation, note: Note) -> BulkReceipt:
+    async def _revoke_where(self, query: KeyQuery, revocation: Revocation, note: Note, wait: bool) -> BulkReceipt:
         try:
             done = await self._repository.revoke_all(query, revocation, now=revocation.at, note=note)
         except StoreUnavailable as error:
             if error.outcome_unknown:
-                await self._announce_all(query, ())
+                await self._announce_all(query, (), wait=wait)
             raise
         # Nothing to do may mean that it was done, by somebody whose announcement was lost.
-        receipt = await self._announce_all(query, done.records, done.changes or (_OF_ALL,))
+        receipt = await self._announce_all(query, done.records, done.changes or (_OF_ALL,), wait=wait)
         return BulkReceipt(
             matched=len(done.records),
             key_ids=tuple(each.key_id for each in done.records),
@@ -481,13 +564,18 @@ class Issuer:
         )
 
     async def _announce_all(
-        self, query: KeyQuery, records: Sequence[KeyRecord], changes: tuple[Change, ...] = (_OF_ALL,)
+        self,
+        query: KeyQuery,
+        records: Sequence[KeyRecord],
+        changes: tuple[Change, ...] = (_OF_ALL,),
+        *,
+        wait: bool,
     ) -> Receipt | None:
         """Announce a change of many keys; None where the query matches none at all, revoked or not."""
         if not records:
             query = replace(query, revoked=None, limit=1)
             records = (await self._repository.find(query, now=self._clock.wall())).records
-        return await self._invalidation.announce(Committed(records[0], changes)) if records else None
+        return await self._announce(Committed(records[0], changes), wait=wait) if records else None
 
     async def _prune(self, dead_since: Instant, note: Note) -> int:
         pruned = 0
@@ -500,29 +588,48 @@ class Issuer:
             if len(done.records) < _PRUNED_AT_ONCE:
                 return pruned
 
-    async def _delete(self, key_id: str, version: int | None, note: Note, tenant: str | None) -> Receipt:
-        async def attempt(record: KeyRecord) -> Receipt:
-            committed = await self._repository.delete(key_id, version=record.version, note=note)
-            return await self._invalidation.announce(committed)
+    async def _delete_once(self, record: KeyRecord, *, note: Note, wait: bool) -> Receipt:
+        committed = await self._repository.delete(record.key_id, version=record.version, note=note)
+        return await self._announce(committed, wait=wait)
 
-        return await self._at_version(key_id, attempt, version, tenant)
+    async def _announce(self, committed: Committed, *, wait: bool) -> Receipt:
+        if wait:
+            return await self._invalidation.announce(committed)
+        self._background.spawn(partial(self._invalidation.announce, committed))
+        return Receipt(
+            record=committed.record,
+            confirmed=False,
+            workers=0,
+            acknowledged=0,
+            elapsed=0.0,
+            max_staleness=self._invalidation.max_staleness,
+        )
 
     async def _change(
-        self, key_id: str, decide: _Decide, version: int | None, note: Note, tenant: str | None = None
+        self,
+        key_id: str,
+        decide: _Decide,
+        version: int | None,
+        note: Note,
+        whose: _Whose,
+        *,
+        granter: Grant | None = None,
+        wait: bool,
     ) -> Receipt:
         async def attempt(record: KeyRecord) -> Receipt:
             now = self._clock.wall()
             patch = decide(record, now)
+            check_grant(record if patch is None else _patched(record, patch), granter)
             if patch is None:
                 # It is so already, perhaps by somebody whose announcement was lost: announce it again.
-                return await self._invalidation.announce(_again(record))
+                return await self._announce(_again(record), wait=wait)
             ceilings = self._revival_ceilings(record, patch, now)
             committed = await self._repository.update(
                 key_id, patch, version=record.version, note=note, ceilings=ceilings
             )
-            return await self._invalidation.announce(committed)
+            return await self._announce(committed, wait=wait)
 
-        return await self._background.run(partial(self._at_version, key_id, attempt, version, tenant))
+        return await self._background.run(partial(self._at_version, key_id, attempt, version, whose, wait=wait))
 
     def _revival_ceilings(self, record: KeyRecord, patch: RecordPatch, now: Instant) -> tuple[Ceiling, ...]:
         """Return what a new end for an expired key must not exceed. Every other change makes no key live."""
@@ -543,16 +650,17 @@ class Issuer:
         key_id: str,
         attempt: Callable[[KeyRecord], Awaitable[T]],
         version: int | None,
-        tenant: str | None = None,
+        whose: _Whose = _ANYBODY,
         *,
         flush: bool = False,
+        wait: bool = True,
     ) -> T:
         """Run `attempt` on the current record; again when another change came between, unless a version is named.
 
         With `flush`, an attempt of unknown outcome may have changed other keys than this one.
         """
         for _ in range(_RACES):
-            record = await self.get(key_id, tenant=tenant)
+            record = await self._get(key_id, whose)
             if version is not None and record.version != version:
                 raise StaleRecord(key_id, version)
             try:
@@ -563,7 +671,7 @@ class Issuer:
             except StoreUnavailable as error:
                 if error.outcome_unknown:
                     # It may have been made all the same, and then nobody else would ever tell the caches.
-                    await self._invalidation.announce(Committed(record, (_OF_ALL,)) if flush else _again(record))
+                    await self._announce(Committed(record, (_OF_ALL,)) if flush else _again(record), wait=wait)
                 raise
         raise StoreUnavailable("the key keeps changing")
 
@@ -573,11 +681,13 @@ class Issuer:
         store: Callable[[KeyRecord], Awaitable[Committed]],
         *,
         replaces: KeyRecord | None = None,
+        key_id: str | None = None,
+        granter: Grant | None = None,
     ) -> tuple[IssuedKey, Committed]:
-        """Make up a key and store its record; an id that is taken (one in 62**12) is made up anew."""
+        """Make up a key and store its record; an id that is taken (one in 62**12) is made up anew, if it may be."""
         environment = lifecycle.environment(request.environment or self._environment)
         for _ in range(_COLLISIONS):
-            new = self._generator.generate(environment)
+            new = self._generator.generate(environment, key_id=key_id)
             record = lifecycle.record_of(
                 request,
                 key_id=new.key_id,
@@ -588,12 +698,19 @@ class Issuer:
                 replaces=None if replaces is None else replaces.key_id,
                 lineage="" if replaces is None else replaces.lineage,
             )
+            check_grant(record, granter)
             try:
                 committed = await store(record)
             except KeyExists:
+                if key_id is not None:
+                    raise
                 continue
             return IssuedKey(new.key, committed.record), committed
         raise StoreUnavailable("no free key id was found")
+
+
+def _patched(record: KeyRecord, patch: RecordPatch) -> KeyRecord:
+    return replace(record, **cast("dict[str, Any]", patch.columns()))
 
 
 def _lineage_ceiling(record: KeyRecord, now: Instant) -> tuple[Ceiling, ...]:

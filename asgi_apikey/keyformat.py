@@ -49,6 +49,9 @@ CHECKSUM_LABEL: Final = b"asgi-apikey checksum 2\0"
 PREFIX_SHAPE: Final = re.compile(r"[a-z][a-z0-9_]{0,18}[a-z0-9]")
 ENVIRONMENT_SHAPE: Final = r"[a-z][a-z0-9]{0,15}"
 _ENVIRONMENT: Final = re.compile(ENVIRONMENT_SHAPE.encode())
+WHOLE_KEY: Final = re.compile(rf"(_[0-9A-Za-z]{{{KEY_ID_LENGTH}}}_)[12][0-9A-Za-z]{{{SECRET_LENGTH},}}")
+"""The part of a key of any prefix that betrays it: after its id, which is group 1, a whole secret."""
+_KEY_ID: Final = re.compile(rf"[0-9A-Za-z]{{{KEY_ID_LENGTH}}}")
 
 Checksum: TypeAlias = Callable[[bytes], bytes | None]
 """From everything before a key's checksum to the right checksum; None when it cannot be told here."""
@@ -178,18 +181,22 @@ class KeyFormat:
         """
         return self._regex
 
-    def generate(self, environment: str) -> NewKey:
+    def generate(self, environment: str, *, key_id: str | None = None) -> NewKey:
         """Make a new key.
 
         Args:
             environment: 1 to 16 of `a-z` and `0-9`, starting with a letter.
+            key_id: 12 letters and digits; None: a random one.
 
         Raises:
-            InvalidRequest: The environment has another shape.
+            InvalidRequest: The environment, or the key id, has another shape.
         """
         if not re.fullmatch(ENVIRONMENT_SHAPE, environment):
             raise InvalidRequest("an environment is 1 to 16 of a-z and 0-9 and starts with a letter, such as 'live'")
-        key_id = base62(self._randbelow(62**KEY_ID_LENGTH), KEY_ID_LENGTH).decode()
+        if key_id is None:
+            key_id = base62(self._randbelow(62**KEY_ID_LENGTH), KEY_ID_LENGTH).decode()
+        elif not _KEY_ID.fullmatch(key_id):
+            raise InvalidRequest(f"a key id is {KEY_ID_LENGTH} letters and digits")
         secret = base62(self._randbelow(62**SECRET_LENGTH), SECRET_LENGTH).decode()
         body = f"{self._prefix}_{environment}_{key_id}_{self._opening}{secret}"
         checksum = self._issued.checksum(body.encode())
@@ -320,6 +327,14 @@ def checksum_key_bytes(key: bytes | str, number: int) -> bytes:
             "`asgi-apikey pepper` prints a good one"
         )
     return as_bytes
+
+
+def holds_a_key(text: str) -> bool:
+    """Whether a whole key of ours stands somewhere in the text, of whatever prefix.
+
+    What betrays a key is that the whole secret follows a key id, even if its end was lost in copying.
+    """
+    return WHOLE_KEY.search(text) is not None
 
 
 def base62(number: int, width: int) -> bytes:

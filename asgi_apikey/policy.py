@@ -24,6 +24,13 @@ from asgi_apikey.paths import is_pattern, matches
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
+MANAGEMENT: Final = "apikeys:"
+"""What the scopes start with that manage keys.
+
+`*` does not cover them. It was given to keys as "all of the application's data" before anybody mounted a management API
+beside it, and whoever may make keys may make himself more of them than can be revoked.
+"""
+
 _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 _METHOD: Final = re.compile(r"[A-Z][A-Z0-9-]{0,31}")
 _MAPPED_PREFIX: Final = 96  # ::ffff:0:0/96, RFC 4291 section 2.5.5.2
@@ -40,8 +47,10 @@ def is_scope_name(name: object) -> TypeGuard[str]:
 
 def covers(granted: str, wanted: str) -> bool:
     """Whether one granted scope covers another, which may itself be a pattern."""
-    if granted == wanted or granted == "*":
+    if granted == wanted:
         return True
+    if granted == "*":
+        return not wanted.startswith(MANAGEMENT)
     return granted.endswith((".*", ":*")) and len(wanted) >= len(granted) and wanted.startswith(granted[:-1])
 
 
@@ -63,7 +72,8 @@ def has_any(granted: frozenset[str], wanted: Iterable[str]) -> bool:
 def covering(scope: str) -> frozenset[str]:
     """Return every scope that covers this one: what a store looks for when asked who may do something."""
     ends = [at for at, char in enumerate(scope) if char in ".:" and at + 1 < len(scope)]
-    return frozenset({scope, "*", *(f"{scope[: at + 1]}*" for at in ends)})
+    every = () if scope.startswith(MANAGEMENT) else ("*",)
+    return frozenset({scope, *every, *(f"{scope[: at + 1]}*" for at in ends)})
 
 
 # ---- networks ----

@@ -18,6 +18,7 @@ from itertools import pairwise
 from typing import Final, Protocol
 
 from asgi_apikey import lifecycle
+from asgi_apikey.dotenv import assignments
 from asgi_apikey.errors import ConfigurationError, InvalidRequest, MalformedKey
 from asgi_apikey.keyformat import KEY_ID_LENGTH, MAX_LENGTH, ParsedKey, base62
 from asgi_apikey.models import KeyRequest
@@ -43,7 +44,6 @@ _HEX: Final = re.compile(r"(?:[0-9a-f]+|[0-9A-F]+)")
 _WORD: Final = re.compile(r"[-_.]?(?:[A-Z][a-z]{2,}|[a-z]{4,}|[A-Z]{4,})")
 _VOWELS: Final = re.compile("[aeiouyAEIOUY]")
 _BITS_OF_A_WORD: Final = 13.0  # one of 8,000
-_ASSIGNMENT: Final = re.compile(r"(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)[ \t]*=[ \t]*(.*)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,18 +98,10 @@ def from_dotenv(text: str, *, source: str = ".env", secrets: Collection[str] = (
         ConfigurationError: A line that is none of these, a name twice, or as `from_environ` does.
     """
     entries: dict[str, str] = {}
-    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
-        stripped = line.strip()
-        if not stripped or stripped.startswith("#"):
-            continue
-        match = _ASSIGNMENT.fullmatch(stripped)
-        if match is None:
-            # The line is not repeated: it may hold a secret.
-            raise ConfigurationError(f"{source}, line {number}: write NAME=value")
-        name, value = match[1], _unquoted(match[2], f"{source}, line {number}")
-        if name in entries and name.startswith(PREFIX):
-            raise ConfigurationError(f"{source}, line {number}: {name} stands in it twice")
-        entries[name] = value
+    for each in assignments(text, source=source):
+        if each.name in entries and each.name.startswith(PREFIX):
+            raise ConfigurationError(f"{each.where}: {each.name} stands in it twice")
+        entries[each.name] = each.value
     return _declared(entries.items(), source, secrets)
 
 
@@ -241,15 +233,6 @@ def _declared(entries: Iterable[tuple[str, str]], source: str, secrets: Collecti
         request = KeyRequest(owner=name.lower(), name=variable, created_by=f"static:{source}"[: lifecycle.MAX_NAME])
         result.append(StaticKey(key=value, request=request, source=f"{variable} in {source}"))
     return tuple(result)
-
-
-def _unquoted(value: str, where: str) -> str:
-    if value[:1] in {"'", '"'}:
-        inner, quote, after = value[1:].partition(value[0])
-        if not quote or (after.strip() and not re.match(r"\s+#", after)):
-            raise ConfigurationError(f"{where}: the quotes do not close")
-        return inner
-    return re.split(r"\s+#", value, maxsplit=1)[0].strip()
 
 
 def _repeats(key: str) -> bool:

@@ -362,13 +362,21 @@ class RedisServer:
 
     Args:
         settings: More of its configuration, by name.
+        port: Its own; None for any.
+        watches: Lines of a Sentinel's configuration. It then is one.
     """
 
-    def __init__(self, *, settings: Mapping[str, str] | None = None) -> None:
-        self.port = free_port()
+    def __init__(
+        self, *, settings: Mapping[str, str] | None = None, port: int | None = None, watches: Sequence[str] = ()
+    ) -> None:
+        self.port = free_port() if port is None else port
         self._program = _redis_program()
         self._settings = {"save": "", "appendonly": "no"} | dict(settings or {})
         self._process = ServerProcess(Path(tempfile.mkdtemp(prefix="asgi-apikey-redis-")))
+        # Sentinels keep in it what they find out, so it is written once.
+        self._file = self._process.folder / "sentinel.conf" if watches else None
+        if self._file is not None:
+            self._file.write_text("".join(f"{line}\n" for line in watches))
         try:
             self.start()
         except BaseException:
@@ -406,7 +414,8 @@ class RedisServer:
         """Start, empty, also after `stop` or `kill`; always on the same port."""
         options = [part for name, value in self._settings.items() for part in (f"--{name}", value)]
         fixed = ["--port", str(self.port), "--bind", LOOPBACK, "--dir", str(self._process.folder), "--daemonize", "no"]
-        self._process.start([self._program, *fixed, *options], self._answers)
+        watching = (self._file, "--sentinel") if self._file is not None else ()
+        self._process.start([self._program, *watching, *fixed, *options], self._answers)
 
     def stop(self) -> None:
         """End it in good order."""

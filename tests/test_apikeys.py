@@ -547,8 +547,51 @@ async def test_the_environment_is_read_as_the_command_line_reads_it(monkeypatch:
 @pytest.mark.parametrize("value", ["false", "", 0, None])
 def test_a_flag_is_true_or_false(name: str, value: object) -> None:
     """A text from a configuration file that says "false" is true to Python, and would confirm revokes."""
-    with pytest.raises(ConfigurationError, match=f"{name}=.* must be True or False"):
+    with pytest.raises(ConfigurationError, match=f"{name}=.* is neither True nor False"):
         APIKeys("memory:", pepper=PEPPER, **{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("url", b"memory:"),
+        ("prefix", None),
+        ("environment", 5),
+        ("redis", 6379),
+        ("cache_ttl", "60"),
+        ("cache_size", 1.5),
+        ("usage_interval", None),
+        ("usage_retention", "90"),
+        ("last_used_resolution", True),
+        ("owner_ttl", 0),
+        ("outage_grace", "1"),
+        ("max_keys_per_owner", True),
+        ("checksum_keys", 5),
+        ("audit_key", [5]),
+        ("cache_secret", 5),
+        ("static_keys", "API_KEY_X=ak"),
+        ("expiry", 30),
+        ("leases", 2.0),
+        ("limits", {}),
+        ("resolve_owner", "acme"),
+        ("bus", 5),
+        ("shared_cache", 5),
+        ("clock", 5),
+    ],
+)
+def test_an_argument_of_the_wrong_kind_is_refused_by_its_name(name: str, value: object) -> None:
+    """At construction, and not by an error from somewhere within it or by a request."""
+    with pytest.raises(ConfigurationError, match=name):
+        APIKeys(**{"url": "memory:", "pepper": PEPPER, name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("name", "value"), [("repository", 5), ("hasher", "argon2"), ("pepper", 5)])
+def test_a_part_that_is_none_is_refused_by_its_name(name: str, value: object) -> None:
+    """A repository, a hasher, or what a hasher is made from."""
+    others = {"repository": {"pepper": PEPPER}, "hasher": {"url": "memory:"}, "pepper": {"url": "memory:"}}[name]
+
+    with pytest.raises(ConfigurationError, match=name):
+        APIKeys(**others, **{name: value})  # type: ignore[arg-type]
 
 
 async def test_a_store_that_cannot_be_used_stops_the_start() -> None:

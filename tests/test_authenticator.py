@@ -1529,6 +1529,78 @@ async def test_no_secret_stands_in_any_error_log_or_repr(caplog: pytest.LogCaptu
         assert key.rpartition("_")[2] not in everything
 
 
+# ---- for decisions that no memory is good enough for -----------------------------------------------------------------
+
+
+async def test_verifying_reads_the_store_and_hashes_each_time() -> None:
+    """Neither a verdict nor a proof stands in for it."""
+    wired = Wired()
+    issued = await wired.issue()
+    await wired.authenticate(issued.key)
+    hashed, read = len(wired.hasher.verified), wired.store.calls["get"]
+
+    first = await wired.authenticator.verify(issued.key.encode())
+    second = await wired.authenticator.verify(issued.key.encode())
+
+    assert first == second == issued.record
+    assert len(wired.hasher.verified) == hashed + 2
+    assert wired.store.calls["get"] == read + 2
+    assert {lane for _, lane in wired.hasher.verified[hashed:]} == {Lane.PROVEN}
+
+
+async def test_verifying_believes_the_store_and_not_what_is_remembered() -> None:
+    """A key that was changed behind our back is refused at once, for the reason that it has now."""
+    wired = Wired()
+    issued = await wired.issue()
+    other = await wired.issue()
+    await wired.authenticate(issued.key)
+    told = []
+    for record in (
+        None,
+        replace(issued.record, revoked_at=NOON),
+        replace(issued.record, disabled_at=NOON),
+        replace(issued.record, environment="test"),
+        replace(issued.record, digest=other.record.digest),
+        replace(issued.record, digest="unknown$x"),
+    ):
+        wired.repository._records.pop(issued.record.key_id, None)
+        if record is not None:
+            wired.repository._records[record.key_id] = record
+        with pytest.raises(InvalidKey) as refused:
+            await wired.authenticator.verify(issued.key.encode())
+        told.append(type(refused.value))
+
+    assert wired.remembered(issued.key) is not None
+    assert told == [UnknownKey, RevokedKey, DisabledKey, WrongEnvironment, WrongSecret, WrongSecret]
+
+
+async def test_verifying_is_counted_and_bounded_like_any_other_request() -> None:
+    """So a flood of bad keys at the management API is one of strangers."""
+    wired = Wired()
+    issued = await wired.issue()
+
+    await wired.authenticator.verify(issued.key.encode())
+    for bad in (b"nonsense", wired.forged(issued).encode(), wired.unissued().encode()):
+        with pytest.raises(InvalidKey):
+            await wired.authenticator.verify(bad)
+
+    assert wired.authenticator.stats.accepted == 1
+    assert wired.authenticator.stats.rejected == 3
+    # Each of the two well-formed ones was read once, in the strangers' lane; nothing was read a second time for them.
+    assert wired.authenticator.stats.reads == 2 + 2
+
+
+async def test_verifying_without_the_store_is_undecided() -> None:
+    """Also a key that is remembered."""
+    wired = Wired()
+    issued = await wired.issue()
+    await wired.authenticate(issued.key)
+    wired.store.failures["get"] = StoreUnavailable()
+
+    with pytest.raises(StoreUnavailable):
+        await wired.authenticator.verify(issued.key.encode())
+
+
 # ---- limits ----------------------------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from asgi_apikey.models import KeyRecord
 from asgi_apikey.policy import EVERY_ROUTE, EVERYWHERE, missing_scopes, network_rules, route_rules
 
 ALL = Grant(
-    scopes=frozenset({"*"}),
+    scopes=frozenset({"*", "apikeys:*"}),
     tenants=EVERYTHING,
     owners=EVERYTHING,
     environments=EVERYTHING,
@@ -25,7 +25,7 @@ ALL = Grant(
 )
 
 # A small world, in which every single thing that could be done can be tried.
-SCOPES = ["a", "a.b", "a.c", "a.b.c", "a:b", "b", "*", "a.*", "a:*", "a.b.*"]
+SCOPES = ["a", "a.b", "a.c", "a.b.c", "a:b", "b", "*", "a.*", "a:*", "a.b.*", "apikeys:read", "apikeys:*"]
 NAMES = ["x", "y"]
 NETWORKS = ["10.0.0.0/30", "10.0.0.0/31", "10.0.0.2/31", "10.0.0.1", "10.0.0.2", "0.0.0.0/0", "::/126", "::/127"]
 NETWORKS += ["::2", "::ffff:10.0.0.0/127"]

@@ -22,7 +22,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 SHIPPED_SUFFIXES = {".py", ".sql", ".typed"}
-CONSTRAINTS = {name: ROOT / "constraints" / f"{name}.txt" for name in ("run", "test", "dev")}
+CONSTRAINTS = {name: ROOT / "constraints" / f"{name}.txt" for name in ("build", "serve", "run", "test", "dev")}
 
 
 @pytest.fixture(scope="module")
@@ -86,13 +86,14 @@ def test_the_core_needs_three_libraries(metadata: Message) -> None:
     assert {need.name for need in needs if need.marker is None} == {"anyio", "argon2-cffi", "cachetools"}
 
 
-def test_the_extra_all_is_all_extras() -> None:
-    """A new extra joins `all`."""
+def test_the_extra_all_is_all_extras_but_frameworks() -> None:
+    """A new extra joins `all`, unless it is a framework, of which everybody has one."""
     extras = PROJECT["project"]["optional-dependencies"]
     (everything,) = (Requirement(line) for line in extras["all"])
+    bridges = {path.stem for path in (ROOT / "asgi_apikey" / "contrib").glob("*.py")}
 
     assert everything.name == "asgi-apikey"
-    assert everything.extras == set(extras) - {"all"}
+    assert everything.extras == set(extras) - {"all"} - bridges
 
 
 def declared() -> Iterator[tuple[str, Requirement]]:
@@ -140,9 +141,9 @@ def test_every_pin_has_hashes_and_no_address(path: Path) -> None:
     assert re.findall(r"^-.*", text, re.M) == []
 
 
-@pytest.mark.parametrize("smaller", ["run", "test"])
+@pytest.mark.parametrize("smaller", ["build", "serve", "run", "test"])
 def test_the_lists_of_pins_agree(smaller: str) -> None:
-    """One environment serves all three lists, so installing one never undoes another."""
+    """One environment serves them all, so installing one never undoes another; the image runs what was tested."""
     part, whole = pins(CONSTRAINTS[smaller]), pins(CONSTRAINTS["dev"])
 
     assert {name: versions for name, versions in part.items() if not versions <= whole.get(name, set())} == {}

@@ -21,7 +21,7 @@ from asgi_apikey.policy import (
 )
 
 SCOPES = st.frozensets(st.text(min_size=1, max_size=3))
-SEGMENTED = st.lists(st.sampled_from(["a", "b", "*"]), min_size=1, max_size=3).flatmap(
+SEGMENTED = st.lists(st.sampled_from(["a", "b", "*", "apikeys"]), min_size=1, max_size=3).flatmap(
     lambda parts: st.sampled_from([".", ":"]).map(lambda sign: sign.join(parts))
 )
 
@@ -65,6 +65,8 @@ def test_requiring_nothing_admits_everybody() -> None:
         ("a:b.*", "a:b.c"),
         ("*", "orders"),
         ("*", "orders:*"),
+        ("*", "apikeys"),
+        ("apikeys:*", "apikeys:read"),
     ],
 )
 def test_a_wildcard_covers_all_below(granted: str, wanted: str) -> None:
@@ -86,6 +88,10 @@ def test_a_wildcard_covers_all_below(granted: str, wanted: str) -> None:
         ("orders:read", "orders:*"),
         ("orders.*", "*"),
         ("ORDERS:*", "orders:read"),
+        ("*", "apikeys:read"),
+        ("*", "apikeys:*"),
+        ("*", "apikeys:"),
+        ("apikeys.*", "apikeys:read"),
     ],
 )
 def test_a_wildcard_covers_nothing_else(granted: str, wanted: str) -> None:

@@ -39,20 +39,7 @@ def check_tokens(jwt: object, *, bearer: bool) -> None:
         raise ConfigurationError("tokens are read from `Authorization: Bearer` only; with jwt= write bearer=True")
 
 
-def check_flags(**flags: object) -> None:
-    """Check that switches are switches.
-
-    Raises:
-        ConfigurationError: One is something else, whose truth would surprise.
-    """
-    for name, value in flags.items():
-        if not isinstance(value, bool):
-            raise ConfigurationError(
-                f"{name}={value!r} is neither True nor False; any text, 'false' too, would be true"
-            )
-
-
-def check_texts(exempt: object, state_key: object, realm: object) -> None:
+def check_names(exempt: object, state_key: object, realm: object) -> None:
     """Check names that are written out in requests and answers.
 
     Raises:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from asgi_apikey.arguments import check_flags, check_texts, present
 from asgi_apikey.asgi.admission import ADMISSION, CURRENT, Admission, admission_of, claimed_state
-from asgi_apikey.asgi.checks import check_flags, check_parts, check_texts, check_tokens, required_scopes
+from asgi_apikey.asgi.checks import check_names, check_parts, check_tokens, required_scopes
 from asgi_apikey.asgi.exempt import ExemptPaths
 from asgi_apikey.asgi.extract import Extractor, is_token
 from asgi_apikey.asgi.lifespan import run_lifespan
@@ -84,8 +85,9 @@ class APIKeyMiddleware:
         realm: str = "api",
     ) -> None:
         check_parts(app, keys, on_refusal)
+        check_texts(**present(header=header, query_param=query_param, cookie=cookie))
         check_flags(bearer=bearer, required=required, strip=strip, allow_preflight=allow_preflight)
-        check_texts(exempt, state_key, realm)
+        check_names(exempt, state_key, realm)
         check_tokens(jwt, bearer=bearer)
         self.app = app
         self._keys = keys

@@ -8,7 +8,10 @@
 | MissingScope | 403 | missing_scope |
 | RateLimited | 429 | rate_limited |
 | StoreUnavailable, Overloaded, any other Undecidable | 503 | store_unavailable, overloaded, undecidable |
-| KeyNotFound, KeyExists, StaleRecord, InvalidRequest | 404, 409, 412, 422 | as named |
+| GrantExceeded | 403 | grant_exceeded |
+| KeyNotFound | 404 | key_not_found |
+| KeyExists, KeyLimitReached, IdempotencyConflict | 409 | as named |
+| StaleRecord, BodyTooLarge, InvalidRequest | 412, 413, 422 | as named |
 
 Bodies are RFC 9457 problem details, rendered once per class, so every InvalidKey is answered with the same bytes:
 from outside nobody can tell an unknown key from a revoked one. Nothing a client sent is ever repeated to it.
@@ -18,15 +21,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 
-from asgi_apikey.asgi.types import Headers
 from asgi_apikey.errors import (
     AmbiguousCredential,
     APIKeyError,
     AuthenticationError,
+    BodyTooLarge,
+    GrantExceeded,
+    IdempotencyConflict,
     InvalidKey,
     InvalidRequest,
     KeyExists,
@@ -42,7 +48,7 @@ from asgi_apikey.errors import (
     StoreUnavailable,
     Undecidable,
 )
-from asgi_apikey.models import Seconds
+from asgi_apikey.models import NO_METADATA, JSONValue, Metadata, Seconds
 from asgi_apikey.policy import is_scope_name
 
 TYPE_BASE: Final = "urn:asgi-apikey:error:"
@@ -69,8 +75,12 @@ class Problem:
     detail: str
     bearer_error: str | None = None
 
-    def body(self) -> bytes:
-        """Return the problem as JSON (RFC 9457 section 3.1), with `code` as an extension member."""
+    def body(self, more: Mapping[str, JSONValue] = NO_METADATA) -> bytes:
+        """Return the problem as JSON (RFC 9457 section 3.1), with `code` as an extension member.
+
+        Args:
+            more: Further members, or others instead of these.
+        """
         members = {
             "type": TYPE_BASE + self.code,
             "title": self.title,
@@ -78,7 +88,7 @@ class Problem:
             "detail": self.detail,
             "code": self.code,
         }
-        return json.dumps(members, separators=(",", ":")).encode()
+        return json.dumps({**members, **more}, separators=(",", ":")).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +136,20 @@ TABLE: Final[Mapping[type, Problem]] = {
     StoreUnavailable: Problem(503, "store_unavailable", _UNDECIDABLE.title, _UNDECIDABLE.detail),
     Overloaded: Problem(503, "overloaded", _UNDECIDABLE.title, _UNDECIDABLE.detail),
     Undecidable: _UNDECIDABLE,
+    GrantExceeded: Problem(
+        403, "grant_exceeded", "Beyond your grant", "This goes beyond what you may hand on; `exceeds` says where."
+    ),
     KeyNotFound: Problem(404, "key_not_found", "No such key", "No key has this id."),
     KeyExists: Problem(409, "key_exists", "Key exists", "A key with this id exists already."),
     KeyLimitReached: Problem(409, "key_limit_reached", "Too many keys", "There are as many live keys as there may be."),
+    IdempotencyConflict: Problem(
+        409, "idempotency_conflict", "Idempotency key used before", "It was used for another request. Make a new one."
+    ),
     StaleRecord: Problem(412, "stale_record", "Key has changed", "The key changed since it was read. Read it again."),
-    InvalidRequest: Problem(422, "invalid_request", "Change refused", "The key cannot be changed like this."),
+    BodyTooLarge: Problem(413, "body_too_large", "Body too large", "The body is longer than this reads."),
+    InvalidRequest: Problem(
+        422, "invalid_request", "Request refused", "This cannot be, or the key cannot be changed like this."
+    ),
 }
 
 
@@ -140,6 +159,27 @@ def problem_of(error: APIKeyError) -> Problem:
         if kind in TABLE:
             return TABLE[kind]
     return _UNDECIDABLE
+
+
+def evidence_of(error: APIKeyError) -> Metadata:
+    """Return what a client that was let in is told about an error beyond its row: nothing that it sent."""
+    match error:
+        case InvalidRequest():
+            fault = {"path": error.path, "detail": str(error)}
+            return {"detail": str(error), "errors": [fault] if error.path else []}
+        case GrantExceeded():
+            return {"exceeds": list(error.exceeds)}
+        case KeyLimitReached() | BodyTooLarge():
+            return {"most": error.most}
+        case StoreUnavailable(outcome_unknown=True):
+            return {"outcome_unknown": True}
+    return NO_METADATA
+
+
+def plain_answer(status: HTTPStatus, *headers: tuple[bytes, bytes]) -> Answer:
+    """Return a problem that says no more than its status does (RFC 9457 section 4.2.1), such as for an unknown path."""
+    problem = Problem(status, status.name.lower(), status.phrase, status.description or status.phrase)
+    return _answer(status, problem.body({"type": "about:blank"}), headers)
 
 
 class Answers:
@@ -166,21 +206,22 @@ class Answers:
             return self._later(problem, error.retry_after)
         return self._later(problem, 1.0) if problem is _UNDECIDABLE else self._ready[problem]
 
+    def detailed_answer_to(self, error: APIKeyError) -> Answer:
+        """Return the response to a request that was let in and could not be met because of `error`."""
+        evidence = evidence_of(error)
+        if not evidence:
+            return self.answer_to(error)
+        later = [(b"retry-after", _whole_seconds(error.retry_after))] if isinstance(error, Undecidable) else []
+        problem = problem_of(error)
+        return _answer(problem.status, problem.body(evidence), later)
+
     def _later(self, problem: Problem, seconds: Seconds) -> Answer:
         ready = self._ready[problem]
         return Answer(ready.status, (*ready.headers, (b"retry-after", _whole_seconds(seconds))), ready.body)
 
     def _render(self, problem: Problem, *, scope: str = "") -> Answer:
-        body = problem.body()
-        headers: Headers = [
-            (b"content-type", b"application/problem+json"),
-            (b"content-length", b"%d" % len(body)),
-            (b"cache-control", b"no-store"),
-            # The address of a refused request may hold a key that nobody redacted: not ours to pass on.
-            (b"referrer-policy", b"no-referrer"),
-        ]
-        headers += [(b"www-authenticate", challenge.encode()) for challenge in self._challenges(problem, scope)]
-        return Answer(problem.status, tuple(headers), body)
+        challenges = [(b"www-authenticate", each.encode()) for each in self._challenges(problem, scope)]
+        return _answer(problem.status, problem.body(), challenges)
 
     def _challenges(self, problem: Problem, scope: str) -> list[str]:
         challenges = []
@@ -191,6 +232,17 @@ class Answers:
             error = f', error="{problem.bearer_error}"' if problem.bearer_error else ""
             challenges.append(f'Bearer realm="{self._realm}"{error}{scope}')
         return challenges
+
+
+def _answer(status: int, body: bytes, more: Iterable[tuple[bytes, bytes]]) -> Answer:
+    headers = (
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+        # The address of a refused request may hold a key that nobody redacted: not ours to pass on.
+        (b"referrer-policy", b"no-referrer"),
+    )
+    return Answer(status, (*headers, *more), body)
 
 
 def _scope_attribute(required: frozenset[str]) -> str:

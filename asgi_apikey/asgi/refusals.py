@@ -34,6 +34,10 @@ class Refusals:
         self._answers = answers
         self._on_refusal = on_refusal
 
+    def standard_answer(self, error: APIKeyError) -> Answer:
+        """Return what is sent where `on_refusal` says nothing."""
+        return self._answers.answer_to(error)
+
     async def refuse(self, reason: Exception, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request that is refused because of `reason`.
 

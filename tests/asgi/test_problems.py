@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 
 import pytest
 
-from asgi_apikey.asgi.problems import TABLE, Answers, problem_of
+from asgi_apikey.asgi.problems import TABLE, Answers, plain_answer, problem_of
 from asgi_apikey.errors import (
     AmbiguousCredential,
     APIKeyError,
     AuthenticationError,
+    BodyTooLarge,
     ConfigurationError,
     DisabledKey,
     ExpiredKey,
+    GrantExceeded,
+    IdempotencyConflict,
     InvalidKey,
     InvalidRequest,
     InvalidToken,
@@ -65,6 +69,9 @@ WANTED: dict[type[APIKeyError], tuple[int, str]] = {
     KeyExists: (409, "key_exists"),
     KeyLimitReached: (409, "key_limit_reached"),
     StaleRecord: (412, "stale_record"),
+    GrantExceeded: (403, "grant_exceeded"),
+    IdempotencyConflict: (409, "idempotency_conflict"),
+    BodyTooLarge: (413, "body_too_large"),
     InvalidRequest: (422, "invalid_request"),
     APIKeyError: (503, "undecidable"),
     LifecycleError: (503, "undecidable"),
@@ -157,3 +164,45 @@ def test_answers_are_not_stored_and_have_their_length(error) -> None:
 def test_answers_of_the_same_class_are_rendered_once() -> None:
     """A flood of bad keys renders nothing."""
     assert BOTH.answer_to(UnknownKey("a")) is BOTH.answer_to(RevokedKey("b"))
+
+
+@pytest.mark.parametrize(
+    ("error", "more"),
+    [
+        (InvalidRequest("a key has no wings"), {"detail": "a key has no wings", "errors": []}),
+        (
+            InvalidRequest("no wings", path="scopes[0]"),
+            {"detail": "no wings", "errors": [{"path": "scopes[0]", "detail": "no wings"}]},
+        ),
+        (GrantExceeded(("scopes", "until")), {"exceeds": ["scopes", "until"]}),
+        (KeyLimitReached("too many", 3), {"most": 3}),
+        (BodyTooLarge(64), {"most": 64}),
+        (StoreUnavailable("words", outcome_unknown=True), {"outcome_unknown": True}),
+        (StoreUnavailable("words"), {}),
+        (KeyNotFound("abc"), {}),
+        (KeyExists("abc"), {}),
+        (StaleRecord("abc", 3), {}),
+        (RevokedKey("abc"), {}),
+    ],
+    ids=repr,
+)
+def test_who_was_let_in_is_told_more(error, more) -> None:
+    """What there is beyond the row, as further members; never an id, nor words that may quote something."""
+    answer, problem = BOTH.detailed_answer_to(error), problem_of(error)
+    body = json.loads(answer.body)
+
+    assert answer.status == problem.status
+    assert body == json.loads(problem.body()) | more
+    assert dict(answer.headers)[b"content-length"] == str(len(answer.body)).encode()
+    assert ((b"retry-after", b"1") in answer.headers) is (problem.status == 503)
+
+
+def test_a_plain_problem_says_no_more_than_its_status() -> None:
+    """RFC 9457 section 4.2.1: of no type, titled as the status is."""
+    answer = plain_answer(HTTPStatus.METHOD_NOT_ALLOWED, (b"allow", b"GET"))
+
+    body = json.loads(answer.body)
+    assert (answer.status, body["status"], body["type"]) == (405, 405, "about:blank")
+    assert (body["title"], body["code"]) == ("Method Not Allowed", "method_not_allowed")
+    assert (b"allow", b"GET") in answer.headers
+    assert (b"cache-control", b"no-store") in answer.headers

@@ -20,6 +20,7 @@ from typing import Final, Self
 
 from asgi_apikey import APIKeys
 from tests.docs.pages import ROOT, Block
+from tests.servers import free_port
 
 _PATIENCE: Final = 60.0
 _END = "\x1e"
@@ -164,8 +165,12 @@ class Stage:
         stand_ins = {name: f'exec {python} -m tests.docs.stand_ins {name} "$@"' for name in ("curl", "make", "pip")}
         serve = f'{python} -m uvicorn "$@" --fd {self._listening.fileno()} --no-use-colors >> .server.log 2>&1'
         command = f'{python} -m asgi_apikey "$@"'
+        # What a page serves without naming a port is served on one that is free here.
+        run_service = f'exec {command} --port "$STAGE_SERVICE_PORT" >> .server.log 2>&1'
         # Not through a pipe where it is not needed: what is told on both streams stays in its order.
-        keep_keys = f'if [ "$1" = issue ]; then {command} | tee -a {printed}; else exec {command}; fi'
+        keep_keys = (
+            f'case "$1" in issue) {command} | tee -a {printed};; serve) {run_service};; *) exec {command};; esac'
+        )
         ours = {"uvicorn": f"exec {serve}", "asgi-apikey": keep_keys}
         for name, command in (stand_ins | ours).items():
             (programs / name).write_text(f"#!/bin/bash\nset -o pipefail\n{command}\n", encoding="utf-8")
@@ -184,6 +189,7 @@ class Stage:
                 "PATH": f"{programs}:{os.environ['PATH']}",
                 "PYTHONPATH": str(ROOT),
                 "STAGE_PORT": str(self._listening.getsockname()[1]),
+                "STAGE_SERVICE_PORT": str(free_port()),
                 "STAGE_PRINTED": str(self._folder / ".printed"),
             },
         )

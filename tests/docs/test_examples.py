@@ -20,6 +20,9 @@ SPELLED: Final = ("docs/howto/command-line.md", "docs/howto/databases.md")
 
 RUN: Final = [page for page in pages() if name_of(page) not in SPELLED and any(blocks(page))]
 
+FILES: Final = {"service.log", "FILE", "keys.toml", "keys.jsonl", ".env", "service.toml"}
+"""Names of files on the pages, which need not be there."""
+
 _CALL = re.compile(r"(?<![\w=.\-\[])asgi-apikey [^|#<>&;)]*")
 
 LANGUAGES: Final = {"python", "sh", "console", "text", "json"}
@@ -66,5 +69,5 @@ def test_every_command_line_is_spelled_right(place: str, call: str, monkeypatch:
     assert command is not None, f"{place}: there is no command {name!r}"
 
     # An argument that names a file need not be there.
-    given = ["README.md" if each in {"service.log", "FILE", "keys.toml", "keys.jsonl"} else each for each in arguments]
+    given = ["README.md" if each in FILES else each for each in arguments]
     command.make_context(name, given, obj=Session({})).close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -17,12 +18,16 @@ from asgi_apikey.authenticator import Limits, Stats
 from asgi_apikey.issuer import Issuer
 from asgi_apikey.jwt import JWKS, Fault, JWTVerifier
 from asgi_apikey.models import NO_METADATA, UNSET
-from asgi_apikey.settings import PREFIX, Settings
+from asgi_apikey.settings import PREFIX, ServiceSettings, Settings
+from asgi_apikey.settings.aliases import EVERY_ALIAS
+from asgi_apikey.settings.names import KEY_VARIABLES, SERVICE_VARIABLES
 from tests.docs.pages import DOCS, code_words, prose, rows, section
 
 APIKEYS: Final = DOCS / "reference" / "apikeys.md"
 MIDDLEWARE: Final = DOCS / "reference" / "middleware.md"
 TOKENS: Final = DOCS / "reference" / "jwt.md"
+SETTINGS: Final = DOCS / "reference" / "settings.md"
+CONFIGURATION: Final = DOCS / "howto" / "configuration.md"
 
 
 def table(page: Path, heading: str) -> dict[str, list[str]]:
@@ -103,16 +108,36 @@ def test_every_field_of_a_value_is_explained(value: type) -> None:
     assert set(table(APIKEYS, value.__name__)) == {each.name for each in dataclasses.fields(value)}
 
 
-def test_every_setting_has_its_variable() -> None:
-    """Named as it is read, with what it becomes, which is an argument of the constructor."""
-    told = table(APIKEYS, "Settings")
+def becomes(heading: str) -> dict[str, str]:
+    """Of each variable below a heading, the field that it becomes."""
+    told = table(SETTINGS, heading)
+    return {name: code_words(re.split("[:,;]", cells[-1])[0]).pop() for name, cells in told.items() if PREFIX in name}
 
-    becomes = {name: code_words(cells[-1].partition(":")[0].partition(",")[0]).pop() for name, cells in told.items()}
 
-    assert set(becomes.values()) == {each.name for each in dataclasses.fields(Settings)}
-    for name in told:
-        value = {"CACHE_TTL": "1", "SINGLE_PROCESS": "1", "CONSISTENCY": "strict"}.get(name.removeprefix(PREFIX), "x")
-        assert Settings.from_env({name: value}) != Settings(), name
+@pytest.mark.parametrize(("heading", "settings"), [("Keys", Settings), ("Service", ServiceSettings)])
+def test_every_setting_has_its_variable(heading: str, settings: type) -> None:
+    """One each, named as it is read, and none that is not read."""
+    told = becomes(heading)
+
+    assert sorted(told.values()) == sorted(each.name for each in dataclasses.fields(settings))
+    assert {name.removeprefix(PREFIX) for name in told} == (
+        KEY_VARIABLES if settings is Settings else SERVICE_VARIABLES
+    )
+
+
+def test_every_variable_changes_what_it_becomes() -> None:
+    """Of the keys; those of the service are tested where they are read."""
+    values = {"CACHE_TTL": "1", "SINGLE_PROCESS": "1", "CONSISTENCY": "strict", "POOL_SIZE": "4", "CACHE_SIZE": "4"}
+    for name, field in becomes("Keys").items():
+        value = (values | {"LAST_USED_RESOLUTION": "4"}).get(name.removeprefix(PREFIX), "x")
+        assert getattr(Settings.from_env({name: value}), field) != getattr(Settings(), field), name
+
+
+def test_every_alias_has_a_row() -> None:
+    """Also those without effect."""
+    told = {word for row in rows(section(CONFIGURATION, "Names of earlier systems")) for word in code_words(row[0])}
+
+    assert told == EVERY_ALIAS
 
 
 def test_every_public_name_has_an_entry() -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final, Generic, Protocol, TypeVar
 
+from anyio.lowlevel import checkpoint
 from redis.exceptions import (
     AuthenticationError,
     AuthenticationWrongNumberOfArgsError,
@@ -49,11 +50,30 @@ async def within(seconds: Seconds) -> AsyncIterator[None]:
     Raises:
         RedisFailed: It took longer, or failed.
     """
+    before = _cancellations()
     try:
         async with asyncio.timeout(seconds):
             yield
     except _ERRORS as error:
+        await _cancelled_since(before)
         raise RedisFailed(error) from error
+    await _cancelled_since(before)
+
+
+def _cancellations() -> int:
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
+
+
+async def _cancelled_since(before: int) -> None:
+    """Raise what redis-py may have swallowed: a cancellation that comes while it makes a connection ready (8.1).
+
+    Whoever waits for the end of a task that he has cancelled would wait for ever.
+    """
+    if _cancellations() > before:
+        # One by a scope of anyio is known to it, and is raised here.
+        await checkpoint()
+        raise asyncio.CancelledError
 
 
 class _Closable(Protocol):

@@ -13,11 +13,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,13 @@ from asgi_apikey.repositories import SQLRepository, statements
 from asgi_apikey.repositories.driver import BULK, Driver, Transaction
 from asgi_apikey.repositories.records import to_row
 from asgi_apikey.repositories.search import Labels, wanted_of
+from benchmarks.figures import markdown
 
 NOW = 1_800_000_000.0
 _CHUNK = 20_000
+
+# In the plans of SQLite and of PostgreSQL.
+INDEX = re.compile(r"(?:INDEX|Scan using|Scan Backward using|Index Scan on) (\w+)|(PRIMARY KEY)")
 
 
 def _names(*names: str) -> frozenset[str]:
@@ -161,13 +166,19 @@ def _reads_all(step: str) -> bool:
     return "Seq Scan" in step or (step.startswith("SCAN api_keys") and "INDEX" not in step)
 
 
-def show(title: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Print the rows for people."""
-    print(f"\n{title}\n{'query':24} {'p50 ms':>9} {'p95 ms':>9}  plan")
-    for row in rows:
-        mark = "" if row["indexed"] else " (reads what it must)"
-        steps = " | ".join(step.strip() for step in row["plan"])[:110]
-        print(f"{row['query']:24} {row['p50_ms']:9.2f} {row['p95_ms']:9.2f}  {steps}{mark}")
+def reached_by(row: Mapping[str, Any]) -> str:
+    """Name the indexes of a plan, in words where there is none."""
+    found = [name for pair in INDEX.findall(" | ".join(row["plan"])) for name in pair if name]
+    keyed = ("sqlite_autoindex", "PRIMARY", "api_keys_pkey", "api_key_labels_pkey")
+    names = ["a primary key" if name.startswith(keyed) else f"`{name}`" for name in found]
+    return ", ".join(dict.fromkeys(names)) or "the whole table"
+
+
+def show(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the rows as Markdown."""
+    heads = ["query", "p50, ms", "p95, ms", "reached by"]
+    lines = [[row["query"], f"{row['p50_ms']:.2f}", f"{row['p95_ms']:.2f}", reached_by(row)] for row in rows]
+    return f"## {title}\n\n{markdown(heads, lines)}\n"
 
 
 def main() -> None:
@@ -194,7 +205,7 @@ def main() -> None:
         json.dump(results, sys.stdout)
     else:
         for title, rows in results.items():
-            show(f"{title}, {options.keys:,} keys", rows)
+            print(show(f"{title}, {options.keys:,} keys", rows))
     if any(row["scan"] and row["indexed"] for rows in results.values() for row in rows):
         sys.exit("a query that has an index reads the whole table")
 

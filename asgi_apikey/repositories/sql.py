@@ -30,9 +30,12 @@ from asgi_apikey.models import (
 from asgi_apikey.repositories import audit, statements, usage
 from asgi_apikey.repositories.archive import SQLKeyArchive
 from asgi_apikey.repositories.audit import NOTHING_NOTED, Noted, SQLAuditLog
+from asgi_apikey.repositories.deadletters import SQLDeadLetters
 from asgi_apikey.repositories.driver import BROWSE, BULK, Driver, Transaction
 from asgi_apikey.repositories.feed import SQLChangeFeed
 from asgi_apikey.repositories.labels import labels_of
+from asgi_apikey.repositories.meters import SQLMeters
+from asgi_apikey.repositories.notices import SQLNotices
 from asgi_apikey.repositories.paging import Cursors, limit_of
 from asgi_apikey.repositories.records import (
     REVOKED,
@@ -72,6 +75,9 @@ class SQLRepository:
         archive: Its `KeyArchive`.
         audit: Its `AuditLog`.
         history: Its `UsageHistory`.
+        meters: Its `Meters`.
+        dead_letters: Its `DeadLetters`.
+        notices: Its `Notices`.
     """
 
     def __init__(self, driver: Driver, *, cursor_key: bytes | None = None) -> None:
@@ -81,6 +87,9 @@ class SQLRepository:
         self.archive = SQLKeyArchive(driver)
         self.audit = SQLAuditLog(driver)
         self.history = SQLUsageHistory(driver)
+        self.meters = SQLMeters(driver)
+        self.dead_letters = SQLDeadLetters(driver)
+        self.notices = SQLNotices(driver)
 
     async def open(self, *, create: bool) -> None:
         """Connect and check the schema; with `create`, make or migrate the store first.

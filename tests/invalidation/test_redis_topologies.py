@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 import secrets
 import time
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -28,13 +30,23 @@ from tests.invalidation.listeners import SECRET, Listener, listening
 from tests.servers import LOOPBACK, RedisServer
 from tests.topologies import Cluster, Watched, cluster, url_of, watched
 
-pytestmark = pytest.mark.anyio
+# redis-py leaves a socket to the collector where one of its connects was cut off, which nodes that die make often.
+pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")]
 
 Topology = Cluster | Watched
 
 PATIENT = 30.0
 LENIENT = 5.0
 """Seconds for caches in tests that are not about slowness."""
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """What is left to the collector is collected here, and not in the middle of a test that minds."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture(scope="module")

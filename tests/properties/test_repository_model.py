@@ -1,16 +1,18 @@
-"""SQLite does what memory does, whatever is asked of both in whatever order."""
+"""Every SQL store does what memory does, whatever is asked of both in whatever order."""
 
 from __future__ import annotations
 
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import pytest
+from databases import Database
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -18,10 +20,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from asgi_apikey.errors import APIKeyError
 from asgi_apikey.models import UNSET, At, Ceiling, KeyQuery, RecordPatch, Revocation, SortBy, Status, Usage
 from asgi_apikey.protocols import KeyRepository
+from asgi_apikey.repositories.databases import DatabasesDriver
+from asgi_apikey.repositories.driver import Driver, Transaction
 from asgi_apikey.repositories.memory import MemoryRepository
+from asgi_apikey.repositories.postgres import PostgresDriver
 from asgi_apikey.repositories.sql import SQLRepository
 from asgi_apikey.repositories.sqlite import SQLiteDriver
 from tests.contracts.repository import NOW, a_record
+from tests.servers import PostgresServer
 
 KEY_IDS = st.sampled_from(["a", "b", "c", "é", "a\0", ""])
 INSTANTS = st.sampled_from([NOW - 1, NOW, NOW + 1, NOW + 1 / 3, float("nan")])
@@ -105,23 +111,34 @@ PLACES = st.builds(At, KEY_IDS, VERSIONS)
 
 
 class RepositoryPair(RuleBasedStateMachine):
-    """One store in memory, one in a file; every call goes to both."""
+    """One store in memory, one in a database; every call goes to both."""
+
+    url: ClassVar[str]
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
         self.runner = asyncio.Runner()
         self.memory = MemoryRepository(cursor_key=b"one for both")
-        self.sqlite = SQLRepository(SQLiteDriver(self.folder / "keys.db"), cursor_key=b"one for both")
+        self.driver = self.new_driver()
+        self.database = SQLRepository(self.driver, cursor_key=b"one for both")
+
+    def new_driver(self) -> Driver:
+        """A driver for a store in a file."""
+        return SQLiteDriver(self.folder / "keys.db", deadline=30)
 
     @initialize()
     def begin(self) -> None:
-        """Make the file."""
-        self.runner.run(self.sqlite.open(create=True))
+        """Make the store, or empty it."""
+        self.runner.run(self.database.open(create=True))
+        self.runner.run(self.emptied())
+
+    async def emptied(self) -> None:
+        """Leave what a new store has."""
 
     def teardown(self) -> None:
         """Leave nothing behind."""
-        self.runner.run(self.sqlite.close())
+        self.runner.run(self.database.close())
         self.runner.close()
         shutil.rmtree(self.folder)
 
@@ -134,7 +151,7 @@ class RepositoryPair(RuleBasedStateMachine):
             except APIKeyError as error:
                 return (type(error), str(error))
 
-        expected, found = self.runner.run(outcome(self.memory)), self.runner.run(outcome(self.sqlite))
+        expected, found = self.runner.run(outcome(self.memory)), self.runner.run(outcome(self.database))
         assert found == expected
         return found
 
@@ -233,5 +250,61 @@ async def _find(repository: KeyRepository, *, query: KeyQuery, now: float) -> ob
     return await repository.find(query, now=now)
 
 
-TestRepositoryPair = RepositoryPair.TestCase
-TestRepositoryPair.settings = settings(max_examples=40, stateful_step_count=25)
+class OnDatabasesSQLite(RepositoryPair):
+    """The same, over an application's `Database`."""
+
+    def new_driver(self) -> Driver:
+        """A driver for a store in a file, opened anew for each call."""
+        return DatabasesDriver(Database(f"sqlite:///{self.folder / 'app.db'}"), deadline=30)
+
+
+class OnPostgres(RepositoryPair):
+    """The same on a server, in one database for all examples."""
+
+    def new_driver(self) -> Driver:
+        """A driver for that database."""
+        return PostgresDriver(self.url, deadline=30)
+
+    async def emptied(self) -> None:
+        """Leave what a new store has; positions of the feed begin anew, too."""
+
+        async def work(transaction: Transaction) -> None:
+            for table in (
+                "api_keys",
+                "api_key_changes",
+                "api_key_audit",
+                "api_key_usage",
+                "api_key_labels",
+                "api_key_meters",
+            ):
+                await transaction.fetch(f"DELETE FROM {table}")
+            await transaction.fetch("UPDATE api_key_feed SET last_seq = 0")
+
+        await self.driver.write(work)
+
+
+class OnDatabasesPostgres(OnPostgres):
+    """The same, over an application's `Database`."""
+
+    def new_driver(self) -> Driver:
+        """A driver for that database, over connections of its own."""
+        return DatabasesDriver(Database(self.url, ssl=False), deadline=30)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _server(postgres: PostgresServer) -> Iterator[None]:
+    """A database for the examples; hypothesis makes its machines itself, so they find it in the class."""
+    name = postgres.new_database()
+    RepositoryPair.url = postgres.url_of(name)
+    yield
+    postgres.drop_database(name)
+
+
+TestOnSQLite = RepositoryPair.TestCase
+TestOnSQLite.settings = settings(max_examples=40, stateful_step_count=25)
+TestOnPostgres = OnPostgres.TestCase
+TestOnPostgres.settings = settings(max_examples=10, stateful_step_count=25)
+TestOnDatabasesSQLite = OnDatabasesSQLite.TestCase
+TestOnDatabasesSQLite.settings = settings(max_examples=10, stateful_step_count=25)
+TestOnDatabasesPostgres = OnDatabasesPostgres.TestCase
+TestOnDatabasesPostgres.settings = settings(max_examples=10, stateful_step_count=25)

@@ -111,7 +111,14 @@ async def emptied(driver: Driver) -> None:
     """Remove everything from a PostgreSQL database; only its feed goes on counting."""
 
     async def work(transaction: Transaction) -> None:
-        for table in ("api_keys", "api_key_changes", "api_key_audit", "api_key_usage", "api_key_labels"):
+        for table in (
+            "api_keys",
+            "api_key_changes",
+            "api_key_audit",
+            "api_key_usage",
+            "api_key_labels",
+            "api_key_meters",
+        ):
             await transaction.fetch(f"DELETE FROM {table}")
         await transaction.fetch(
             "UPDATE api_key_meta SET value = (SELECT CAST(last_seq AS text) FROM api_key_feed)"

@@ -29,38 +29,45 @@ from tests.servers import PostgresServer
 pytestmark = pytest.mark.anyio
 
 STEPS = len(migrations("sqlite"))
-# What a record could not yet have before a step.
-ADDED_BY = {2: ("lineage", "tags", "networks", "routes")}
 Rows = list[tuple[str, tuple[object, ...]]]
+
+
+def columns_of(table: str, version: int) -> list[str]:
+    """The columns that a table had; none if it was not there yet."""
+    connection = sqlite3.connect(":memory:")
+    for step in migrations("sqlite")[:version]:
+        for statement in step.statements:
+            connection.execute(statement)
+    columns = [str(row[1]) for row in connection.execute(f"PRAGMA table_info ({table})")]
+    connection.close()
+    return columns
 
 
 def records(version: int) -> list[KeyRecord]:
     """Keys as that version could hold them: a bare one, its successor, and one with everything."""
     plain = a_record("key1", scopes=frozenset({"read", "ü:write"}))
     successor = a_record("key2", version=3, replaces="key1", lineage="key1")
-    full = replace(FULL, key_id="key3")
-    if version < 2:
-        nothing: frozenset[str] = frozenset()
-        lineage = full.replaces or "key3"
-        full = replace(full, lineage=lineage, tags=nothing, networks=nothing, routes=nothing)
+    # What there was no column for, no key had; a lineage was found by who replaced whom.
+    unknown = set(COLUMNS) - set(columns_of("api_keys", version))
+    bare = replace(plain, lineage=FULL.replaces or "key3")
+    full = replace(FULL, key_id="key3", **{name: getattr(bare, name) for name in unknown})
     # As they come back from any store.
     return [from_row(to_row(each)) for each in (plain, successor, full)]
 
 
 def contents(version: int) -> Rows:
     """The statements that fill a store of that version with them, as that version did."""
-    missing = {name for step, names in ADDED_BY.items() if step > version for name in names}
-    columns = [name for name in COLUMNS if name not in missing]
+    columns = columns_of("api_keys", version)
     rows: Rows = []
     for record in records(version):
         row = dict(zip(COLUMNS, to_row(record), strict=True))
         rows.append((_insert("api_keys", columns), tuple(row[name] for name in columns)))
         rows.append((_insert("api_key_changes", ["key_id", "version"]), (record.key_id, record.version)))
-        if version >= 2:
+        if columns_of("api_key_labels", version):
             labels = [("scope", each) for each in record.scopes] + [("tag", each) for each in record.tags]
             statement = _insert("api_key_labels", ["kind", "label", "key_id"])
             rows += [(statement, (*label, record.key_id)) for label in labels]
-    if version >= 3:
+    if columns_of("api_key_audit", version):
         # As in a store that was upgraded to it, with nothing changed since.
         rows.append(("UPDATE api_key_meta SET value = ? WHERE name = 'audit_after'", (str(len(records(version))),)))
     return rows

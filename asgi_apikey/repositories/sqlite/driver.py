@@ -142,7 +142,7 @@ class SQLiteDriver:
         await self._connected(create=create)
 
     async def close(self) -> None:
-        """Close the connections of every event loop; waits at most `deadline` for this one's."""
+        """Close the connections of every event loop; waits at most twice `deadline` for this one's."""
         here = self._here()
         for place in _emptied(self._places):
             if place is not here:
@@ -151,6 +151,8 @@ class SQLiteDriver:
         if connections is not None:
             with suppress(StoreUnavailable):
                 await self._owned.run(partial(_close, connections), patience=self._deadline, what="closing")
+        # Writes whose callers have left, and connections that were given up: the loop may be closed next.
+        await self._owned.finish(patience=self._deadline)
 
     async def fetch(self, sql: str, args: Sequence[Value] = (), *, deadline: Seconds | None = None) -> list[Row]:
         """Run one statement on the reading connection; on another one, if it asks for a longer deadline.
@@ -358,7 +360,11 @@ class SQLiteDriver:
     def _refuse_foreign(self, found: FoundFile) -> None:
         """Remember the file, so that it is not opened again for every request."""
         if self._foreign is None:
-            _log.error("the file at %s is not the key store that this process has opened before", self._path)
+            _log.error(
+                "the file at %s is not the key store that this process has opened before",
+                self._path,
+                extra={"event": "other_store"},
+            )
         self._foreign = found
         self._check_not_foreign(found)
 

@@ -98,5 +98,7 @@ async def _write_ahead(path: Path, switch: Callable[[], Awaitable[list[Row]]], *
             await asyncio.sleep(_WAL_RETRY)
         else:
             if mode != "wal":
-                _log.warning("%s cannot use write-ahead logging; readers will wait for writers", path)
+                _log.warning(
+                    "%s cannot use write-ahead logging; readers will wait for writers", path, extra={"event": "no_wal"}
+                )
             return

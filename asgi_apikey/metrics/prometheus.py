@@ -10,24 +10,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import Final, Protocol
+from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from asgi_apikey.vitals import Vitals
+from asgi_apikey.metrics.series import PREFIX, SERIES, HasVitals, Series
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
-_PREFIX: Final = "asgi_apikey_"
-
-
-class HasVitals(Protocol):
-    """All that metrics need to know about keys; `APIKeys` is one."""
-
-    def vitals(self) -> Vitals:
-        """Return the counters and the state of this process."""
-        ...
 
 
 class KeysCollector:
@@ -46,21 +37,12 @@ class KeysCollector:
     def collect(self) -> Iterator[Metric]:
         """Return the metrics as they are now."""
         vitals, process = self._keys.vitals(), self._process or str(os.getpid())
-        verdicts = _counter("verdicts", "Presented keys by what was decided about them.", "outcome")
-        for outcome, count in {"accepted": vitals.hits + vitals.accepted, **vitals.refusals}.items():
-            verdicts.add_metric([outcome, process], count)
-        tiers = _counter("lookups", "Where the answer about a presented key came from.", "tier")
-        for tier, count in _tiers(vitals).items():
-            tiers.add_metric([tier, process], count)
-        yield verdicts
-        yield tiers
-        yield _one(_gauge("remembered_keys", "Keys held in memory."), vitals.remembered, process)
-        yield _one(
-            _counter("usage_dropped", "Requests whose use was not counted, or may not have been."),
-            vitals.usage_dropped,
-            process,
-        )
-        yield from _invalidation(vitals, process)
+        for series in SERIES:
+            if values := series.read(vitals):
+                family = _family(series)
+                for label, value in values.items():
+                    family.add_metric([label, process] if series.label else [process], value)
+                yield family
 
 
 def exposition(keys: HasVitals) -> bytes:
@@ -93,37 +75,7 @@ def _registry(keys: HasVitals) -> CollectorRegistry:
     return registry
 
 
-def _tiers(vitals: Vitals) -> dict[str, int]:
-    shared = {} if vitals.shared_hits is None else {"shared": vitals.shared_hits, "shared_miss": vitals.shared_misses}
-    return {"memory": vitals.hits, **shared, "store": vitals.reads}
-
-
-def _invalidation(vitals: Vitals, process: str) -> Iterator[Metric]:
-    """Whether changes of other processes arrive: nothing where there is no feed of changes, or no shared cache."""
-    if vitals.lease is not None:
-        yield _one(
-            _gauge("lease_seconds", "Seconds for which memory may be trusted yet; 0 in a process without requests."),
-            vitals.lease,
-            process,
-        )
-    if vitals.position is not None:
-        yield _one(_gauge("feed_position", "The last change that is applied here."), vitals.position, process)
-    if vitals.shared_hits is not None:
-        yield _one(
-            _counter("shared_unsealed", "Entries of the shared cache that nobody with our secret has written."),
-            vitals.shared_unsealed,
-            process,
-        )
-
-
-def _counter(name: str, about: str, *labels: str) -> CounterMetricFamily:
-    return CounterMetricFamily(_PREFIX + name, about, labels=[*labels, "process"])
-
-
-def _gauge(name: str, about: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(_PREFIX + name, about, labels=["process"])
-
-
-def _one(family: CounterMetricFamily | GaugeMetricFamily, value: float, process: str) -> Metric:
-    family.add_metric([process], value)
-    return family
+def _family(series: Series) -> CounterMetricFamily | GaugeMetricFamily:
+    kind = CounterMetricFamily if series.counts else GaugeMetricFamily
+    labels = [series.label, "process"] if series.label else ["process"]
+    return kind(PREFIX + series.name, series.about, labels=labels)

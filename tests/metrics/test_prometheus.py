@@ -39,6 +39,15 @@ FULL = Vitals(
     usage_dropped=9,
     lease=1.5,
     position=42,
+    feed_age=0.5,
+    feed_failures=11,
+    confirmed=12,
+    unconfirmed=13,
+    limited={"taken": 14},
+    events_told=15,
+    events_dropped=16,
+    events_failed=17,
+    messages={"delivered": 18},
 )
 
 
@@ -66,6 +75,15 @@ def test_every_number_is_told() -> None:
         ("asgi_apikey_lease_seconds", ""): 1.5,
         ("asgi_apikey_feed_position", ""): 42,
         ("asgi_apikey_shared_unsealed_total", ""): 8,
+        ("asgi_apikey_feed_age_seconds", ""): 0.5,
+        ("asgi_apikey_feed_failures_total", ""): 11,
+        ("asgi_apikey_changes_total", "confirmed"): 12,
+        ("asgi_apikey_changes_total", "unconfirmed"): 13,
+        ("asgi_apikey_limited_total", "taken"): 14,
+        ("asgi_apikey_events_total", "told"): 15,
+        ("asgi_apikey_events_total", "dropped"): 16,
+        ("asgi_apikey_events_total", "failed"): 17,
+        ("asgi_apikey_messages_total", "delivered"): 18,
     }
 
 
@@ -73,7 +91,8 @@ def test_what_there_is_not_is_not_told() -> None:
     """No feed and no shared cache, no series about them."""
     names = {name for name, _ in samples(exposition(Fixed(Vitals(hits=0, reads=0, accepted=0))).decode())}
 
-    assert not any("lease" in name or "feed" in name or "shared" in name for name in names)
+    absent = ("lease", "feed", "shared", "changes", "limited", "messages")
+    assert not any(each in name for name in names for each in absent)
 
 
 def test_workers_of_one_address_are_kept_apart() -> None:

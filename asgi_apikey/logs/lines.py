@@ -1,24 +1,19 @@
-"""Logs of a service: one JSON object per line, or text, with request and key ids and without secrets.
-
-The last thing that happens to a line is that whatever looks like a secret is cut out of it: whole keys of any prefix,
-tokens, passwords in URLs, and the server's own secrets. It is a net below code that logs no secrets in the first place.
-"""
+"""Log lines: one JSON object each, or text, and where they are written to."""
 
 from __future__ import annotations
 
 import json
 import logging
-import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Final, Literal, TextIO, TypeAlias
 
-from asgi_apikey.keyformat import WHOLE_KEY, KeyFormat
+from asgi_apikey.logs.filters import EVENT, KEY_ID, OWNER
+from asgi_apikey.logs.redactor import Redact
 
-Redact: TypeAlias = Callable[[str], str]
 LogFields: TypeAlias = Mapping[str, str | int | float | None]
 
 REQUEST_ID: ContextVar[str] = ContextVar("asgi_apikey.request_id", default="")
@@ -27,41 +22,14 @@ REQUEST_ID: ContextVar[str] = ContextVar("asgi_apikey.request_id", default="")
 FIELDS: Final = "fields"
 """The attribute of a log record that holds more fields, a `LogFields`: `extra={FIELDS: {...}}`."""
 
-REDACTED: Final = "[redacted]"
-
 _OURS: Final = ("asgi_apikey", "uvicorn")
-# RFC 7519: a header that begins with `{"` in base64url, a payload, a signature.
-_TOKEN: Final = re.compile(r"eyJ[\w-]{8,}\.[\w-]*\.?[\w-]*")
-_PASSWORD: Final = re.compile(r"(\w://[^\s/:@]*:)[^\s/@]+(?=@)")
-
-
-class Redactor:
-    """Cuts secrets out of any text.
-
-    Args:
-        keys: Knows the keys that are issued here; those are cut down to their public ids.
-        secrets: The server's own, which are cut out wherever they stand.
-    """
-
-    def __init__(self, keys: KeyFormat, secrets: Collection[str] = ()) -> None:
-        self._keys = keys
-        # The longest first: a secret may be the beginning of another.
-        own = sorted({each for each in secrets if each}, key=len, reverse=True)
-        self._own = re.compile("|".join(map(re.escape, own))) if own else None
-
-    def __call__(self, text: str) -> str:
-        """Return the text without secrets."""
-        if self._own is not None:
-            text = self._own.sub(REDACTED, text)
-        text = WHOLE_KEY.sub(rf"\1{REDACTED}", self._keys.mask(text))
-        return _PASSWORD.sub(rf"\1{REDACTED}", _TOKEN.sub(REDACTED, text))
 
 
 class JSONLines(logging.Formatter):
     """Writes a log record as one JSON object on one line.
 
-    `time` (RFC 3339, UTC), `level`, `logger` and `message` are always there; `request_id` inside of a request; `error`
-    with a traceback; and the record's own fields.
+    `time` (RFC 3339, UTC), `level`, `logger` and `message` are always there; `event` in lines of ours; `request_id`
+    inside of a request; `error` with a traceback; and the record's own fields.
 
     Args:
         redact: Is the last to see each text.
@@ -83,8 +51,8 @@ class JSONLines(logging.Formatter):
             entry["request_id"] = request_id
         for name, value in _fields(record).items():
             entry[name] = self._redact(value) if isinstance(value, str) else value
-        if record.exc_info and record.exc_info[0] is not None:
-            entry["error"] = self._redact("".join(traceback.format_exception(*record.exc_info)))
+        if error := _error(record):
+            entry["error"] = self._redact(error)
         # ASCII: whatever the terminal or the collector takes for an encoding, a line stays a line.
         return json.dumps(entry)
 
@@ -109,9 +77,8 @@ class TextLines(logging.Formatter):
         told = " ".join(f"{name}={value}" for name, value in fields.items())
         head = f"{rfc3339(record.created)} {record.levelname:7} {record.name}: {record.getMessage()}"
         line = _on_one_line(self._redact(f"{head} {told}".rstrip()))
-        if record.exc_info and record.exc_info[0] is not None:
-            return line + "\n" + self._redact("".join(traceback.format_exception(*record.exc_info))).rstrip()
-        return line
+        error = _error(record)
+        return f"{line}\n{self._redact(error).rstrip()}" if error else line
 
 
 def configure(
@@ -149,8 +116,18 @@ def rfc3339(at: float) -> str:
 
 
 def _fields(record: logging.LogRecord) -> LogFields:
+    """Return the name of the event and whose key it is about, where they are known, and the record's own fields."""
+    known = {name: getattr(record, name, "") for name in (EVENT, KEY_ID, OWNER)}
     fields = getattr(record, FIELDS, {})
-    return fields if isinstance(fields, Mapping) else {}
+    told = {name: str(value) for name, value in known.items() if value}
+    return told | dict(fields) if isinstance(fields, Mapping) else told
+
+
+def _error(record: logging.LogRecord) -> str:
+    """Return the traceback, empty if there is none; a filter may have left the text of it only."""
+    if record.exc_info and record.exc_info[0] is not None:
+        return "".join(traceback.format_exception(*record.exc_info))
+    return record.exc_text or ""
 
 
 def _on_one_line(text: str) -> str:

@@ -20,6 +20,7 @@ from asgi_apikey.errors import (
     KeyNotFound,
     MissingScope,
     NetworkNotAllowed,
+    OriginNotAllowed,
     RateLimited,
     RouteNotAllowed,
     StaleRecord,
@@ -75,6 +76,8 @@ def error_of(answer: Answer, *, key_id: str = "", version: int | None = None, ch
             return MissingScope(frozenset(_scopes(answer.challenge)))
         case "network_not_allowed":
             return NetworkNotAllowed()
+        case "origin_not_allowed":
+            return OriginNotAllowed()
         case "route_not_allowed":
             return RouteNotAllowed()
         case "rate_limited":

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import click
 
+from asgi_apikey.cli.adopting import adopt
 from asgi_apikey.cli.applying import apply
 from asgi_apikey.cli.auditing import audit
 from asgi_apikey.cli.changing import amend, delete, disable, enable, revoke
@@ -21,6 +22,7 @@ from asgi_apikey.cli.completing import completion
 from asgi_apikey.cli.counting import prune_usage, usage
 from asgi_apikey.cli.describing import openapi
 from asgi_apikey.cli.doctoring import doctor
+from asgi_apikey.cli.expiring import expiring
 from asgi_apikey.cli.making import issue, rotate
 from asgi_apikey.cli.migrating import migrate
 from asgi_apikey.cli.moving import export, import_
@@ -28,11 +30,13 @@ from asgi_apikey.cli.options import served_options, session_of
 from asgi_apikey.cli.output import write_json
 from asgi_apikey.cli.preparing import init, pepper
 from asgi_apikey.cli.reading import list_keys, show, verify
+from asgi_apikey.cli.rehashing import rehash
 from asgi_apikey.cli.serving import serve
 from asgi_apikey.cli.telling import changes, me, ready
 from asgi_apikey.cli.tidying import prune, revoke_where
 from asgi_apikey.cli.values import holds_a_key
 from asgi_apikey.cli.variables import listed
+from asgi_apikey.cli.webhooks import webhooks
 from asgi_apikey.errors import APIKeyError, ConfigurationError, StoreUnavailable, Undecidable
 from asgi_apikey.models import JSONValue
 
@@ -113,6 +117,8 @@ for _command in (
     revoke_where,
     delete,
     prune,
+    expiring,
+    webhooks,
     migrate,
     pepper,
     check_format,
@@ -120,6 +126,8 @@ for _command in (
     usage,
     prune_usage,
     apply,
+    adopt,
+    rehash,
     export,
     import_,
     changes,

@@ -40,6 +40,10 @@ _yes = click.option("--yes", "-y", is_flag=True, help="Do not ask; needed where 
 @click.option("--no-networks", is_flag=True, help="The key may be used from everywhere.")
 @click.option("--route", "routes", multiple=True, help="Replaces all routes; repeat it for more.")
 @click.option("--no-routes", is_flag=True, help="The key may be used for everything.")
+@click.option("--limit", "limits", multiple=True, help="Replaces all limits; repeat it for more.")
+@click.option("--no-limits", is_flag=True, help="The key has no limits of its own.")
+@click.option("--origin", "origins", multiple=True, help="Replaces all origins; repeat it for more.")
+@click.option("--no-origins", is_flag=True, help="The key may be used from every web page, and from what is none.")
 @click.option(
     "--metadata", multiple=True, type=values.metadata, help="Replaces all metadata: name=text or a JSON object."
 )
@@ -65,6 +69,10 @@ def amend(
     no_networks: bool,
     routes: tuple[str, ...],
     no_routes: bool,
+    limits: tuple[str, ...],
+    no_limits: bool,
+    origins: tuple[str, ...],
+    no_origins: bool,
     metadata: tuple[Metadata, ...],
     no_metadata: bool,
     not_before: Instant | None,
@@ -79,6 +87,8 @@ def amend(
     _at_most_one({"--tag": bool(tags), "--no-tags": no_tags})
     _at_most_one({"--network": bool(networks), "--no-networks": no_networks})
     _at_most_one({"--route": bool(routes), "--no-routes": no_routes})
+    _at_most_one({"--limit": bool(limits), "--no-limits": no_limits})
+    _at_most_one({"--origin": bool(origins), "--no-origins": no_origins})
     _at_most_one({"--metadata": bool(metadata), "--no-metadata": no_metadata})
     _at_most_one({"--not-before": not_before is not None, "--no-start": no_start})
     _at_most_one(
@@ -92,11 +102,13 @@ def amend(
     new_tags = tags if tags or no_tags else UNSET
     new_networks = networks if networks or no_networks else UNSET
     new_routes = routes if routes or no_routes else UNSET
+    new_limits = limits if limits or no_limits else UNSET
+    new_origins = origins if origins or no_origins else UNSET
     new_metadata = values.merged(metadata) if metadata or no_metadata else UNSET
     new_start = None if no_start else _given(not_before)
     new_end = None if no_expiry else _given(expires_at)
     texts = (new_name, new_description, new_metadata)
-    rights = (new_scopes, new_tags, new_networks, new_routes)
+    rights = (new_scopes, new_tags, new_networks, new_routes, new_limits, new_origins)
     if all(each is UNSET for each in (*texts, *rights, new_start, new_end)):
         raise click.UsageError("nothing to amend: give at least one of the options that change something")
 
@@ -109,6 +121,8 @@ def amend(
             tags=new_tags,
             networks=new_networks,
             routes=new_routes,
+            limits=new_limits,
+            origins=new_origins,
             metadata=new_metadata,
             not_before=new_start,
             expires_at=new_end,

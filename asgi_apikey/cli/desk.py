@@ -28,7 +28,7 @@ ACTIONS: Final = ("audit", "read", "revoke", "verify", "write")
 _NO_KEY: Final = "ready"
 """Shorter than any key id."""
 _PAGE: Final = 1_000
-_RESTRICTED: Final = frozenset({"network_not_allowed", "route_not_allowed"})
+_RESTRICTED: Final = frozenset({"network_not_allowed", "origin_not_allowed", "route_not_allowed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +39,19 @@ class Occasion:
         address: Of who has presented it.
         method: Of the request.
         path: The same.
+        origin: What the request's `Origin` says.
     """
 
     scopes: tuple[str, ...] = ()
     address: str | None = None
     method: str | None = None
     path: str | None = None
+    origin: str | None = None
 
     @property
     def somewhere(self) -> bool:
         """Whether something is known of the request; if not, where a key may be used is not asked."""
-        return not (self.address is None and self.method is None and self.path is None)
+        return any(each is not None for each in (self.address, self.method, self.path, self.origin))
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +191,7 @@ class ServerDesk:
         """Say whether a presented key is accepted. The server does not say why one is rejected."""
         body: dict[str, JSONValue] = {"key": presented.decode(errors="replace"), "scopes": occasion.scopes}
         body |= {"address": occasion.address, "method": occasion.method, "path": occasion.path}
+        body |= {} if occasion.origin is None else {"origin": occasion.origin}
         document = await self._keys.ask("POST", "/verify", body)
         if "key_id" not in document:
             return Judgement(None, InvalidKey.reason, None)
@@ -237,11 +240,13 @@ def _refusal(record: KeyRecord, occasion: Occasion) -> str | None:
     if missing_scopes(record.scopes, occasion.scopes):
         return MissingScope.code
     try:
-        restrictions = restrictions_of(record.networks, record.routes)
+        restrictions = restrictions_of(record.networks, record.routes, record.origins)
     except InvalidRequest as error:
         raise ConfigurationError(f"the restrictions of key {record.key_id} cannot be read") from error
     if restrictions is None or not occasion.somewhere:
         return None
     path = occasion.path if occasion.path is not None and is_plain(occasion.path) else None
-    refusal = restrictions.refusal(address=occasion.address, method=occasion.method or "", path=path)
+    refusal = restrictions.refusal(
+        address=occasion.address, method=occasion.method or "", path=path, origin=occasion.origin
+    )
     return None if refusal is None else refusal.code

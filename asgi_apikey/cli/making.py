@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from functools import partial
 
 import click
@@ -14,11 +15,14 @@ from asgi_apikey.cli.options import served_options
 from asgi_apikey.cli.output import described, receipt_fields, record_fields, rfc3339, write_fields, write_json
 from asgi_apikey.cli.session import Session
 from asgi_apikey.cli.target import target_of, target_options
+from asgi_apikey.errors import APIKeyError
 from asgi_apikey.models import Instant, IssuedKey, JSONValue, KeyRecord, Metadata, Seconds, Status
 from asgi_apikey.verification import status_of
 
 _SHOWN = (
     *("key_id", "owner", "tenant", "environment", "name", "scopes", "tags", "networks", "routes"),
+    "limits",
+    "origins",
     *("not_before", "expires_at", "replaces"),
 )
 
@@ -34,6 +38,8 @@ _SHOWN = (
 @click.option("--tag", "tags", multiple=True, help="For finding it, and acting on many; repeat it for more.")
 @click.option("--network", "networks", multiple=True, help="Where it may be used: 10.0.0.0/8, or !10.1.0.0/16 not.")
 @click.option("--route", "routes", multiple=True, help="What it may be used for: 'GET,POST /orders/*'.")
+@click.option("--limit", "limits", multiple=True, help="How much: 100/minute, 'quota 2000/day', 'credits 500'.")
+@click.option("--origin", "origins", multiple=True, help="The web pages it may be used from: https://app.example.com.")
 @click.option("--metadata", multiple=True, type=values.metadata, help="name=text or a JSON object; may be repeated.")
 @click.option("--not-before", type=values.instant, help="The key does not work before: 2027-01-31T00:00:00Z.")
 @click.option("--expires-in", type=values.duration, help="The key ends after: 90d, 12h, 30m.")
@@ -52,6 +58,8 @@ def issue(
     tags: tuple[str, ...],
     networks: tuple[str, ...],
     routes: tuple[str, ...],
+    limits: tuple[str, ...],
+    origins: tuple[str, ...],
     metadata: tuple[Metadata, ...],
     not_before: Instant | None,
     expires_in: Seconds | None,
@@ -81,6 +89,8 @@ def issue(
             tags=tags,
             networks=networks,
             routes=routes,
+            limits=limits,
+            origins=origins,
             metadata=entries,
             not_before=not_before,
             expires_in=expires_in,
@@ -88,7 +98,7 @@ def issue(
             created_by=created_by,
         )
 
-    _hand_over(session, session.run(work, create=True), quiet=quiet)
+    _hand_over(session, session.run(work, create=True), None, quiet=quiet)
 
 
 @click.command()
@@ -126,12 +136,16 @@ def rotate(
     check_consent(session, yes=yes)
     target = target_of(session, key_id, key)
 
-    async def work(desk: Desk) -> IssuedKey:
+    async def work(desk: Desk) -> tuple[IssuedKey, KeyRecord | None]:
         record = await target.record(desk)
         ask_consent(f"End {described(record)} now?", yes=yes)
-        return await desk.keys.rotate(record.key_id, grace=grace, created_by=created_by, version=version)
+        issued = await desk.keys.rotate(record.key_id, grace=grace, created_by=created_by, version=version)
+        with suppress(APIKeyError):  # the new key has to be shown, whatever else goes wrong now
+            return issued, await desk.keys.get(record.key_id)
+        return issued, None
 
-    _hand_over(session, session.run(work), quiet=quiet)
+    issued, replaced = session.run(work)
+    _hand_over(session, issued, replaced, quiet=quiet)
 
 
 def _check_output() -> None:
@@ -144,14 +158,14 @@ def _check_output() -> None:
         raise click.UsageError("standard output is closed, and the key would be shown nowhere else")
 
 
-def _hand_over(session: Session, issued: IssuedKey, *, quiet: bool) -> None:
+def _hand_over(session: Session, issued: IssuedKey, replaced: KeyRecord | None, *, quiet: bool) -> None:
     """Print a new key. What went to standard error before lets its record be found if the key gets lost here.
 
     Raises:
         ClickException: Standard output did not take the key.
     """
     now = session.clock.wall()
-    fields, replaced = record_fields(issued.record, now), None if issued.receipt is None else issued.receipt.record
+    fields = record_fields(issued.record, now)
     if session.as_json:
         document: dict[str, JSONValue] = {
             "key": issued.key,

@@ -43,6 +43,8 @@ def record_fields(record: KeyRecord, now: Instant) -> dict[str, JSONValue]:
         "tags": sorted(record.tags),
         "networks": sorted(record.networks),
         "routes": sorted(record.routes),
+        "limits": sorted(record.limits),
+        "origins": sorted(record.origins),
         "metadata": record.metadata,
         "created_at": rfc3339(record.created_at),
         "created_by": record.created_by,

@@ -18,7 +18,7 @@ async def proven_record(keys: APIKeys, presented: bytes) -> KeyRecord:
         InvalidKey: Malformed, unknown, or another secret.
         ConfigurationError: The digest was made under a pepper, or a scheme, that is not configured here.
     """
-    parsed = keys.format.parse(presented)
+    parsed = keys.parse(presented)
     record = await keys.repository.get(parsed.key_id)
     if record is None:
         raise UnknownKey(parsed.key_id)

@@ -39,7 +39,8 @@ async def ended_with(keys: Verbs, record: KeyRecord) -> str:
 
 async def pruned_by(keys: APIKeys, dead_since: Instant) -> str:
     """Return how many records pruning would delete; revoked ones are looked at one by one, 2,000 of them at most."""
-    number = await keys.count(revoked=False, expires_before=dead_since)
+    # One millisecond, in which instants are kept, makes "before" an "at least so long ago".
+    number = await keys.count(revoked=False, expires_before=dead_since + 0.001)
     records = await _some(keys, {"revoked": True, "ascending": True})
     for record in records:
         number += min(at for at in (record.revoked_at, record.expires_at) if at is not None) <= dead_since

@@ -9,6 +9,7 @@ import click
 from asgi_apikey.cli.asking import presented_key
 from asgi_apikey.cli.criteria import criteria_of, criteria_options
 from asgi_apikey.cli.desk import Desk, Judgement, Occasion
+from asgi_apikey.cli.explaining import explained
 from asgi_apikey.cli.options import served_options
 from asgi_apikey.cli.output import cell, principal_fields, record_fields, write_fields, write_json, write_records
 from asgi_apikey.cli.progress import Bar
@@ -103,17 +104,28 @@ def show(session: Session, key_id: str | None, key: bool) -> None:
 @click.option("--address", help="And be used from this address.")
 @click.option("--method", help="And for this method and --path; WEBSOCKET for a handshake.")
 @click.option("--path", help="And for this path and --method.")
+@click.option("--origin", help="And from this web page, as browsers tell it in Origin.")
+@click.option("--explain", is_flag=True, help="Say what each stage of the decision comes to; on the store itself only.")
 @click.pass_obj
 def verify(
-    session: Session, scopes: tuple[str, ...], address: str | None, method: str | None, path: str | None
+    session: Session,
+    scopes: tuple[str, ...],
+    address: str | None,
+    method: str | None,
+    path: str | None,
+    origin: str | None,
+    explain: bool,
 ) -> None:
     """Read a key and say whether it is accepted now, and for whom. Exits 0 if so, 1 if not.
 
-    Read from standard input, or asked for and not shown. Networks and routes that the key is bound to are asked about
-    if one of --address, --method and --path is there. On the store itself this is not counted as a use of the key.
+    Read from standard input, or asked for and not shown. Networks, routes and origins that the key is bound to are
+    asked about if one of --address, --method, --path and --origin is there, and always with --explain. On the store
+    itself this is not counted as a use of the key.
     """
     presented = presented_key(session)
-    occasion = Occasion(scopes, address, method, path)
+    occasion = Occasion(scopes, address, method, path, origin)
+    if explain:
+        sys.exit(0 if explained(session, presented, occasion) else 1)
 
     async def work(desk: Desk) -> Judgement:
         return await desk.judge(presented, occasion)

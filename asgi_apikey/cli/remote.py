@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Final, TypeVar, Unpack
 from urllib.parse import urlencode
 
@@ -20,7 +19,7 @@ from asgi_apikey.cli.documents import (
 )
 from asgi_apikey.cli.output import rfc3339
 from asgi_apikey.cli.wire import Transport
-from asgi_apikey.errors import APIKeyError, ConfigurationError, InvalidRequest, StaleRecord, StoreUnavailable
+from asgi_apikey.errors import ConfigurationError, InvalidRequest, StaleRecord, StoreUnavailable
 from asgi_apikey.models import (
     NO_METADATA,
     UNSET,
@@ -149,6 +148,8 @@ class RemoteKeys:
         tags: Iterable[str] = (),
         networks: Iterable[str] = (),
         routes: Iterable[str] = (),
+        limits: Iterable[str] = (),
+        origins: Iterable[str] = (),
     ) -> IssuedKey:
         """Make a new key."""
         _check_nobody_named(created_by)
@@ -166,6 +167,8 @@ class RemoteKeys:
             "tags": list(tags),
             "networks": list(networks),
             "routes": list(routes),
+            "limits": list(limits),
+            "origins": list(origins),
         }
         # The default tenant is the caller's own for whoever sees only one.
         given = {name: value for name, value in body.items() if value not in (None, "")}
@@ -179,10 +182,7 @@ class RemoteKeys:
         _check_nobody_named(created_by)
         body = {} if grace is None else {"grace": grace}
         document = await self.ask("POST", f"/{key_id}/rotate", body, key_id=key_id, version=version, changes=True)
-        replaced = None
-        with suppress(APIKeyError):  # the new key has to be shown, whatever else goes wrong now
-            replaced = await self.get(key_id)
-        return read(lambda told: _rotated(told, replaced), document)
+        return read(_rotated, document)
 
     async def amend(
         self,
@@ -197,10 +197,13 @@ class RemoteKeys:
         tags: Iterable[str] | Unset = UNSET,
         networks: Iterable[str] | Unset = UNSET,
         routes: Iterable[str] | Unset = UNSET,
+        limits: Iterable[str] | Unset = UNSET,
+        origins: Iterable[str] | Unset = UNSET,
         version: int | None = None,
     ) -> Receipt:
         """Change what is given."""
-        labels = {"scopes": scopes, "tags": tags, "networks": networks, "routes": routes}
+        labels = {"scopes": scopes, "tags": tags, "networks": networks, "routes": routes, "limits": limits}
+        labels |= {"origins": origins}
         times = {"not_before": not_before, "expires_at": expires_at}
         patch: dict[str, JSONValue] = {
             **{n: v for n, v in (("name", name), ("description", description)) if not isinstance(v, Unset)},
@@ -280,9 +283,9 @@ def merge_patch(target: Metadata, wanted: Metadata) -> dict[str, JSONValue]:
     return patch
 
 
-def _rotated(document: Document, replaced: KeyRecord | None) -> IssuedKey:
-    receipt = None if replaced is None else receipt_of(document["receipt"], replaced)
-    return IssuedKey(str(document["key"]), record_of(document["record"]), receipt)
+def _rotated(document: Document) -> IssuedKey:
+    record = record_of(document["record"])
+    return IssuedKey(str(document["key"]), record, receipt_of(document["receipt"], record))
 
 
 def read(reader: Callable[[Document], T], document: Document) -> T:

@@ -18,7 +18,16 @@ from asgi_apikey.cli.wire import Address, HTTPTransport, Transport, address_of
 from asgi_apikey.clock import SystemClock
 from asgi_apikey.errors import ConfigurationError
 from asgi_apikey.protocols import Clock
-from asgi_apikey.settings import PREFIX, Configuration, Given, Settings, Sources, read_configuration, read_settings
+from asgi_apikey.settings import (
+    PREFIX,
+    Configuration,
+    Given,
+    Settings,
+    Sources,
+    read_client,
+    read_configuration,
+    read_settings,
+)
 
 T = TypeVar("T")
 
@@ -75,14 +84,14 @@ class Session:
         return read_configuration(self.environ, self.sources())
 
     def sources(self, options: Mapping[str, str | None] | None = None) -> Sources:
-        """Return where settings are written beside the environment.
+        """Return where settings are written beside the environment: files, `--url` and `--server`.
 
         Args:
-            options: More options than `--url`: texts by the names of the settings, None where one is not given.
+            options: More options than these two: texts by the names of the settings, None where one is not given.
         """
         overrides = {
             PREFIX + name: Given(text, f"--{name.lower().replace('_', '-')}")
-            for name, text in {"URL": self.url, **(options or {})}.items()
+            for name, text in {"URL": self.url, "SERVER": self.server, **(options or {})}.items()
             if text is not None
         }
         return Sources(env_files=self.env_files, config=self.config, overrides=overrides)
@@ -98,15 +107,15 @@ class Session:
             if self.server is not None:
                 raise click.UsageError("give --url, for the store itself, or --server, not both")
             return None
-        configuration = self.configuration()
-        if not configuration.client.server:
+        client, places = read_client(self.environ, self.sources())
+        if not client.server:
             return None
-        if self.server is None and "URL" in configuration.places:
+        if self.server is None and "URL" in places:
             raise ConfigurationError(
-                f"{configuration.places['SERVER']} and {configuration.places['URL']} name two places to work on: "
-                "leave one of them out, or say which with --server or --url"
+                f"{places['SERVER']} and {places['URL']} name two places to work on: leave one of them out, or say "
+                "which with --server or --url"
             )
-        return address_of(configuration.client.server, plain_http=self.plain_http)
+        return address_of(client.server, plain_http=self.plain_http)
 
     def token(self) -> str:
         """Return the token for a server, asking whoever is at the terminal where there is none.
@@ -114,7 +123,7 @@ class Session:
         Raises:
             ConfigurationError: There is none, and nobody to ask.
         """
-        token = self.configuration().client.token
+        token = read_client(self.environ, self.sources())[0].token
         if not token and not self.interactive():
             raise ConfigurationError(f"a server needs to know who asks: set {PREFIX}TOKEN to an API key that manages")
         return token or click.prompt("Token", hide_input=True, err=True)

@@ -159,7 +159,8 @@ class HTTPTransport:
         try:
             connection.request(method, path, body, {**headers, "Connection": "close"})
             response = connection.getresponse()
-            content = response.read(_LONGEST_ANSWER + 1)
+            # With its length, one that is cut off is noticed; with an amount, `read` would not say so.
+            content = response.read() if (response.length or 0) <= _LONGEST_ANSWER else b""
         except (OSError, http.client.HTTPException) as error:
             raise self._silent(error, sent=True) from None
         if len(content) > _LONGEST_ANSWER:

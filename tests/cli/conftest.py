@@ -23,7 +23,7 @@ from asgi_apikey import APIKeys
 from asgi_apikey.asgi.types import Scope
 from asgi_apikey.cli.application import application
 from asgi_apikey.cli.session import Session
-from asgi_apikey.cli.wire import Address, Answer, Headers
+from asgi_apikey.cli.wire import Address, Answer, Headers, Transport
 from asgi_apikey.errors import InvalidKey
 from asgi_apikey.keyformat import crc32_checksum
 from asgi_apikey.management import EVERY_ACTION, Caller, Management
@@ -99,6 +99,7 @@ class Console:
 
     Attributes:
         through_server: The management API stands between the command and the store.
+        transport: Instead of that API.
     """
 
     clock: StoppedClock = field(default_factory=StoppedClock)
@@ -109,6 +110,7 @@ class Console:
     at_a_terminal: bool = False
     opened_with: Settings | None = None
     through_server: bool = False
+    transport: Transport | None = None
 
     def __call__(self, *args: str, stdin: str | bytes = "") -> Result:
         """Run one command; an unexpected exception fails the test."""
@@ -135,9 +137,9 @@ class Console:
         issued = replace(self, through_server=False).json("issue", "--owner", "acme", *args)
         return issued["key"], issued["record"]["key_id"]
 
-    def reach(self, address: Address) -> Served:
-        """Serve the same store."""
-        return Served(self.open(Settings.from_env(self.environ)), address)
+    def reach(self, address: Address) -> Transport:
+        """Serve the same store, unless there is another server."""
+        return self.transport or Served(self.open(Settings.from_env(self.environ)), address)
 
     def open(self, settings: Settings) -> APIKeys:
         """Wire the parts as the settings say, but for the store and the clock."""

@@ -35,7 +35,9 @@ VERBS = {
     "usage",
     *("init", "issue", "list", "show", "verify", "amend", "rotate"),
     *("disable", "enable", "revoke", "delete", "pepper", "check-format"),
+    *("expiring", "webhooks"),
     *("revoke-where", "prune", "migrate", "serve", "doctor", "openapi"),
+    *("adopt", "rehash"),
     *("me", "ready", "changes", "completion"),
 }
 ALL_ERRORS = [

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.cli.conftest import NOW, Console, forged
+from tests.cli.conftest import NOW, STORE_ONLY, Console, forged
 
 BOTH = True
 
@@ -26,11 +28,10 @@ def record_of(console: Console, key_id: str) -> Any:
     ("options", "changed"),
     [
         (["--name", "new"], {"name": "new"}),
-        (["--name", ""], {"name": ""}),
         (["--description", "new"], {"description": "new"}),
         (["--scope", "c"], {"scopes": ["c"]}),
         (["--no-scopes"], {"scopes": []}),
-        (["--metadata", "a=1", "--metadata", '{"b": null}'], {"metadata": {"a": "1", "b": None}}),
+        (["--metadata", "a=1", "--metadata", '{"b": {"c": []}}'], {"metadata": {"a": "1", "b": {"c": []}}}),
         (["--no-metadata"], {"metadata": {}}),
         (["--not-before", "2027-06-01T00:00:00Z"], {"not_before": "2027-06-01T00:00:00.000Z"}),
         (["--no-start"], {"not_before": None}),
@@ -50,6 +51,27 @@ def test_amend_changes_what_is_given_and_nothing_else(
     after = record_of(console, key_id)
     assert amended.stdout == f"{key_id} amended\n"
     assert after | {"status": before["status"]} == before | changed | {"version": 2}
+
+
+@STORE_ONLY
+@pytest.mark.parametrize(
+    ("options", "changed"),
+    [
+        (["--name", ""], {"name": ""}),
+        (["--metadata", '{"b": null}'], {"metadata": {"b": None}}),
+    ],
+)
+def test_the_store_itself_takes_what_a_server_does_not(
+    console: Console, options: list[str], changed: dict[str, object]
+) -> None:
+    """A name that is not there, and `null`, by which a server is told to remove something."""
+    _, key_id = console.issue(*FULL)
+    console("amend", key_id, *options)
+    console.through_server = True
+    refused = console("amend", key_id, *options)
+
+    assert record_of(console, key_id).items() >= changed.items()
+    assert refused.exit_code == 1
 
 
 @pytest.mark.parametrize(
@@ -87,12 +109,13 @@ def test_disable_and_enable_go_to_and_fro(console: Console) -> None:
 def test_revoke_keeps_the_record_with_reason_and_actor(console: Console) -> None:
     """Revoking again changes neither."""
     _, key_id = console.issue()
-    console("revoke", key_id, "--yes", "--by", "ops", "--reason", "leaked")
-    again = console("revoke", key_id, "--yes", "--by", "me", "--reason", "again")
+    by = [] if console.through_server else ["--by", "root"]
+    console("revoke", key_id, "--yes", *by, "--reason", "leaked")
+    again = console("revoke", key_id, "--yes", "--reason", "again")
 
     record = record_of(console, key_id)
     assert again.exit_code == 0
-    assert (record["revoked_by"], record["revoke_reason"]) == ("ops", "leaked")
+    assert (record["revoked_by"], record["revoke_reason"]) == ("root", "leaked")
     assert record["revoked_at"] == "2027-01-15T08:00:00.000Z"
 
 
@@ -198,7 +221,8 @@ def test_a_made_up_key_with_somebody_elses_id_changes_nothing(console: Console, 
     before = record_of(console, key_id)
     refused = console(*verb.split(), "--key", stdin=forged(key_id))
 
-    assert (refused.exit_code, refused.stderr) == (1, "Error: key rejected: wrong_secret\n")
+    why = "invalid" if console.through_server else "wrong_secret"
+    assert (refused.exit_code, refused.stderr) == (1, f"Error: key rejected: {why}\n")
     assert record_of(console, key_id) == before
 
 
@@ -209,6 +233,46 @@ def test_exactly_one_key_is_named(console: Console, verb: str) -> None:
 
     assert console(*verb.split()).exit_code == 2
     assert console(*verb.split(), key_id, "--key", stdin=key).exit_code == 2
+
+
+def test_a_server_is_not_told_who_asks(console: Console) -> None:
+    """It knows by the token; who gives another name is told so, and nothing is changed."""
+    _, key_id = console.issue()
+    console.through_server = True
+    refused = console("revoke", key_id, "--yes", "--by", "somebody else")
+
+    assert refused.exit_code == 1
+    assert "by the token who asks" in refused.stderr
+    assert record_of(console, key_id)["status"] == "active"
+
+
+@pytest.mark.parametrize(
+    ("before", "wanted"),
+    [
+        ("{}", "{}"),
+        ('{"a": {"b": 1, "c": {"d": 2}}, "e": [1]}', '{"a": {"c": {"f": 3}}, "e": {"g": 1}}'),
+        ('{"a": {"b": 1}}', '{"a": 1, "b": {"c": {"d": "x"}}}'),
+        ('{"a": [{"b": null}]}', '{"a": [{"c": null}]}'),
+    ],
+)
+def test_metadata_are_replaced_all_the_way_down(console: Console, before: str, wanted: str) -> None:
+    """A server merges what it is sent, so it is sent what makes one of the other."""
+    _, key_id = console.issue("--metadata", before)
+    console("amend", key_id, "--metadata", wanted)
+
+    assert record_of(console, key_id)["metadata"] == json.loads(wanted)
+
+
+def test_revoking_says_how_many_of_the_lineage_go_along(console: Console) -> None:
+    """With `--only`, it is the one."""
+    _, key_id = console.issue("--name", "ci")
+    replace(console, through_server=False)("rotate", key_id)
+    console.at_a_terminal = True
+    asked = console("revoke", key_id, stdin="n\n")
+    only = console("revoke", key_id, "--only", stdin="n\n")
+
+    assert asked.stderr.startswith(f"Revoke key {key_id} of acme (live, ci) and 1 other key of its lineage? [y/N] ")
+    assert only.stderr.startswith(f"Revoke key {key_id} of acme (live, ci)? [y/N] ")
 
 
 def test_an_expired_key_can_be_given_a_new_end(console: Console) -> None:

@@ -32,7 +32,7 @@ def test_a_principal_and_a_receipt_are_shown_whole() -> None:
     assert set(output.principal_fields(principal)) == {
         field.name
         for field in dataclasses.fields(Principal)
-        if field.name != "restrictions"  # shown with the record
+        if field.name not in ("restrictions", "limits")  # shown with the record
     }
     assert set(output.receipt_fields(receipt)) == {field.name for field in dataclasses.fields(Receipt)} - {"record"}
 

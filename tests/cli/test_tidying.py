@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from asgi_apikey.models import DAY
-from tests.cli.conftest import Console
+from tests.cli.conftest import STORE_ONLY, Console
 
 BOTH = True
 
@@ -18,7 +18,7 @@ def found(console: Console, *options: str) -> list[str]:
 def test_keys_are_issued_with_tags_networks_and_routes(console: Console) -> None:
     """Each option repeats; rules are shown in their one spelling."""
     issued = console.json(
-        *("issue", "--owner", "acme", "--tag", "ci", "--tag", "eu"),
+        *("issue", "--owner", "acme", "--name", "x", "--tag", "ci", "--tag", "eu"),
         *("--network", "192.0.2.7", "--network", "!10.0.0.0/8", "--route", "POST,GET /orders/*"),
     )["record"]
 
@@ -43,7 +43,7 @@ def test_they_are_amended_and_removed(console: Console) -> None:
 @pytest.mark.parametrize(("option", "value"), [("--network", "10.0.0.1/8"), ("--route", "get /x"), ("--tag", "a b")])
 def test_what_is_none_of_them_is_refused(console: Console, option: str, value: str) -> None:
     """With what is right in the message."""
-    refused = console("issue", "--owner", "acme", option, value)
+    refused = console("issue", "--owner", "acme", "--name", "x", option, value)
 
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert option[2:] in refused.stderr
@@ -104,7 +104,9 @@ def test_without_a_filter_or_consent_nothing_is_revoked(console: Console) -> Non
     console.at_a_terminal = True
     assert console("revoke-where", "--owner", "acme", stdin="n\n").exit_code == 1
     assert found(console, "--status", "active") == [key_id]
-    assert "Revoke 1 key?" in console("revoke-where", "--owner", "acme", stdin="y\n").stderr
+    asked = console("revoke-where", "--owner", "acme", stdin="y\n")
+    assert "This ends 1 key of 1 owner. Revoke? [y/N]" in asked.stderr
+    console.at_a_terminal = False
     assert found(console, "--status", "active") == []
 
 
@@ -129,12 +131,41 @@ def test_rotating_again_replaces_the_key_that_got_lost(console: Console) -> None
     assert found(console, "--status", "revoked") == [lost]
 
 
+def test_the_question_says_how_much_would_end(console: Console) -> None:
+    """Keys are counted, and their owners; those that are revoked already do not count."""
+    for number in range(103):
+        console.issue("--tag", "leak", "--tenant", f"t{number % 2}")
+    _, revoked = console.issue("--tag", "leak", "--tenant", "t3")
+    console("revoke", revoked, "--yes")
+    console.at_a_terminal = True
+    asked = console("revoke-where", "--tag", "leak", stdin="n\n")
+
+    assert asked.stderr.startswith("This ends 103 keys of 2 owners. Revoke? [y/N] ")
+    assert asked.exit_code == 1
+
+
+@STORE_ONLY
+def test_pruning_says_how_much_it_would_delete(console: Console) -> None:
+    """What ended, and what was revoked, so long ago."""
+    console.issue("--expires-in", "1d")
+    _, early = console.issue()
+    _, late = console.issue()
+    console("revoke", early, "--yes")
+    console.clock.now += 91 * DAY
+    console("revoke", late, "--yes")
+    console.at_a_terminal = True
+    asked = console("prune", stdin="n\n")
+
+    assert asked.stderr.startswith("This deletes the records of 2 keys. Prune? [y/N] ")
+
+
 def test_long_dead_keys_are_pruned(console: Console) -> None:
     """With consent; the others stay."""
     console.issue("--expires-in", "1d")
     _, alive = console.issue()
     console.clock.now += 91 * DAY
 
+    console.through_server = False
     assert console("prune").exit_code == 2
     assert console("prune", "--dead-for", "100d", "--yes").stdout == "0 keys pruned\n"
     assert console.json("prune", "--yes") == {"pruned": 1}

@@ -22,8 +22,9 @@ help: ## list the targets
 demo: $(VENV)/.run ## a guarded app on 127.0.0.1 and the life of a key (DEMO_ARGS=--once ends by itself; PORT=8000)
 	$(PY) docs/examples/demo.py --port $(PORT) $(DEMO_ARGS)
 
+# In a few processes, whole files each, since many tests wait for servers: TEST_ARGS='-n 0' for one.
 test: $(VENV)/.test ## every test (TEST_ARGS='-k name' picks some)
-	$(PY) -m pytest $(TEST_ARGS)
+	$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile $(TEST_ARGS)
 
 # They find these programs on PATH, and fail where one is missing; .ci/run installs the packages that are named here.
 HOST_PACKAGES := nginx pgbouncer systemd
@@ -64,6 +65,8 @@ bench: $(VENV)/.dev ## the figures in docs/benchmarks (BENCH_ARGS=--json)
 	$(PY) -m benchmarks.repositories $(BENCH_ARGS)
 	$(PY) -m benchmarks.search $(BENCH_ARGS)
 	$(PY) -m benchmarks.revocation $(BENCH_ARGS)
+	$(PY) -m benchmarks.management $(BENCH_ARGS)
+	$(PY) -m benchmarks.growth $(BENCH_ARGS)
 
 FUZZ_ROUNDS ?= 1000000
 fuzz: $(VENV)/.test ## the long run of the tests marked `fuzz` (FUZZ_ROUNDS=1000000)

@@ -95,7 +95,7 @@ class Accounts:
             return account
         except Exception as error:
             # Denies the request: whatever is wrong with the application's function, we do not know its answer.
-            _log.error("resolve_owner failed: %s", type(error).__qualname__)
+            _log.error("resolve_owner failed: %s", type(error).__qualname__, extra={"event": "resolve_owner_failed"})
             failure = StoreUnavailable("the account of the key's owner cannot be told")
             failure.__cause__ = error
             return failure

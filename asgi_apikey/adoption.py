@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -40,6 +41,8 @@ class Adopter:
         environment: Of keys that are adopted without naming one.
         background: Where the changes run, so that a cancelled caller leaves nothing unannounced.
         seal: Chains the entries of the audit; None: with plain SHA-256.
+        told: Is called when a key is stored, with what the audit keeps of it and the record; must not suspend or raise.
+        rights: Makes of a record one with all that it might do, for whoever judges what may be handed on.
     """
 
     def __init__(
@@ -52,6 +55,8 @@ class Adopter:
         environment: str,
         background: Background,
         seal: Seal | None = None,
+        told: Callable[[Note, Sequence[KeyRecord]], None] | None = None,
+        rights: Callable[[KeyRecord], KeyRecord] | None = None,
     ) -> None:
         self._repository = repository
         self._hasher = hasher
@@ -60,6 +65,8 @@ class Adopter:
         self._environment = environment
         self._background = background
         self._seal = seal
+        self._told = told
+        self._rights = rights
 
     async def adopt(
         self,
@@ -113,10 +120,12 @@ class Adopter:
             now=now,
             lineage=key_id,
         )
-        check_grant(record, granter)
+        check_grant(record if self._rights is None else self._rights(record), granter)
         name = lifecycle.line(actor.name, "actor", most=lifecycle.MAX_NAME) or request.created_by
         occasion = lifecycle.line(actor.correlation_id, "correlation_id", most=lifecycle.MAX_NAME)
         note = Note(action=Action.ADOPT, actor=Actor(name, occasion), at=now, seal=self._seal)
         committed = await self._repository.add(record, note=note)
+        if self._told is not None:
+            self._told(note, (committed.record,))
         await self._invalidation.tell(committed)
         return committed.record

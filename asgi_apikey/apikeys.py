@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack, get_args
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack, cast, get_args
 
 from asgi_apikey import lifecycle
 from asgi_apikey.accounts import Accounts, ResolveOwner
+from asgi_apikey.adopted.shapes import AdoptedKeys
+from asgi_apikey.adopted.systems import AdoptingHasher, ForeignSystem
 from asgi_apikey.adoption import Adopted, Adopter
 from asgi_apikey.arguments import (
     check_counts,
@@ -24,6 +26,7 @@ from asgi_apikey.arguments import (
     check_values,
     present,
 )
+from asgi_apikey.asgi.connections import Connections
 from asgi_apikey.asgi.middleware import APIKeyMiddleware
 from asgi_apikey.asgi.options import MiddlewareOptions
 from asgi_apikey.asgi.switch import Switch
@@ -36,14 +39,20 @@ from asgi_apikey.caches.local import LocalCache
 from asgi_apikey.clock import SystemClock
 from asgi_apikey.errors import ConfigurationError, InvalidRequest, KeyExists, MalformedKey, RevokedKey, StoreUnavailable
 from asgi_apikey.expiry import ExpiryPolicy
+from asgi_apikey.explainer import Explainer
 from asgi_apikey.fleet import fleet_of
 from asgi_apikey.grants import Grant
 from asgi_apikey.hashers.hmac_sha256 import HMACSHA256Hasher, SHA256Hasher
 from asgi_apikey.hashers.peppers import PepperRing, checked_pepper
-from asgi_apikey.invalidation.leases import LeasedInvalidation, LeaseTimes
+from asgi_apikey.invalidation.leases import FeedStats, LeasedInvalidation, LeaseTimes
 from asgi_apikey.invalidation.modes import invalidation_of
 from asgi_apikey.issuer import Issuer
 from asgi_apikey.keyformat import KeyFormat
+from asgi_apikey.limiter import Limiter
+from asgi_apikey.limiters import open_meters
+from asgi_apikey.limits import LimitPolicy
+from asgi_apikey.logs import Redactor
+from asgi_apikey.measures import Reading
 from asgi_apikey.models import (
     DAY,
     MINUTE,
@@ -65,15 +74,21 @@ from asgi_apikey.models import (
     Status,
     Unset,
 )
-from asgi_apikey.protocols import Bus, Clock, Hasher, Invalidation, KeyRepository, SharedCache
+from asgi_apikey.news import News
+from asgi_apikey.protocols import Bus, Clock, Hasher, Invalidation, KeyRepository, Meters, SharedCache
 from asgi_apikey.rehashing import Rehasher
+from asgi_apikey.rehearsal import Rehearsal
+from asgi_apikey.reporter import WatchedUsage
 from asgi_apikey.repositories import lines, open_repository
+from asgi_apikey.roles import Roles
 from asgi_apikey.settings import Consistency, Settings
+from asgi_apikey.standings import Standings
 from asgi_apikey.statickeys import StaticKey, StaticKeys
 from asgi_apikey.transfer import Transfer
 from asgi_apikey.usage import UsageRecorder
 from asgi_apikey.verification import rejection_of
 from asgi_apikey.vitals import Vitals
+from asgi_apikey.webhooks.endpoints import EVERY_EVENT, Webhook
 
 if TYPE_CHECKING:
     from asgi_apikey.management import Authoriser, Management
@@ -87,6 +102,8 @@ _TTL: Seconds = 60.0
 _TTL_WITHOUT_FEED: Seconds = 5.0
 _LAST_USED_RESOLUTION: Seconds = 15 * MINUTE
 _PATIENCE_ON_CLOSE: Seconds = 10.0
+_LOOK_INTERVAL: Seconds = 0.5
+"""Between two looks at the keys of open connections: in memory, however rarely the store is polled."""
 _NOBODY = Actor()
 
 
@@ -108,6 +125,7 @@ class APIKeys:
         cache_size: Keys held in memory.
         single_process: No other process uses the same store. Only a repository without a change feed has to be told.
         static_keys: Declared keys, see `statickeys`, that `open` stores if they are not: for development and tests.
+        adopted: Other systems whose keys are accepted, once their records are here: see `asgi_apikey.adopted`.
         usage_interval: Seconds between two writes of usage counts: what a killed process loses at most.
         usage_retention: Seconds for which hourly counts are kept; None for ever.
         last_used_resolution: Seconds that `last_used_at` may lag behind, which spares the store's indexes.
@@ -135,6 +153,11 @@ class APIKeys:
         shared_cache: Another shared cache than one in that Redis.
         share_records: Processes also share the records that they have read; for stores that are slow to read.
         limits: The other bounds of the verification pipeline.
+        limiting: How much keys and owners may do, beside what records say; see `asgi_apikey.limits`.
+        meters: Where that is counted: a plug, or the URL of one. Default: the store, shared and durable.
+        webhooks: Where events are sent, see `Webhook`.
+        roles: Names for sets of scopes, `{"reader": {"orders:read"}}`: what a key with the scope `role:reader` may do.
+            All processes that share a store should say the same; a role that is not named here grants nothing.
         clock: For tests.
 
     Raises:
@@ -157,6 +180,7 @@ class APIKeys:
         cache_size: int = 100_000,
         single_process: bool = False,
         static_keys: Sequence[StaticKey] = (),
+        adopted: Sequence[ForeignSystem] = (),
         usage_interval: Seconds = 10.0,
         usage_retention: Seconds | None = 90 * DAY,
         last_used_resolution: Seconds = _LAST_USED_RESOLUTION,
@@ -174,6 +198,10 @@ class APIKeys:
         shared_cache: SharedCache | None = None,
         share_records: bool = False,
         limits: Limits | None = None,
+        limiting: LimitPolicy | None = None,
+        meters: Meters | str | None = None,
+        webhooks: Sequence[Webhook] = (),
+        roles: Mapping[str, Collection[str]] | None = None,
         clock: Clock | None = None,
     ) -> None:
         check_texts(prefix=prefix, environment=environment, **present(url=url, redis=redis))
@@ -192,16 +220,24 @@ class APIKeys:
             audit_key=() if audit_key is None else audit_key,
             cache_secret=() if cache_secret is None else cache_secret,
         )
-        check_values(limits=(limits, Limits), leases=(leases, LeaseTimes), expiry=(expiry, ExpiryPolicy))
+        check_values(
+            limits=(limits, Limits),
+            leases=(leases, LeaseTimes),
+            expiry=(expiry, ExpiryPolicy),
+            limiting=(limiting, LimitPolicy),
+        )
         check_parts(
             repository=(repository, "get"),
             hasher=(hasher, "verify"),
             bus=(None if isinstance(bus, str) else bus, "wake"),
+            meters=(None if isinstance(meters, str) else meters, "take"),
             shared_cache=(shared_cache, "get"),
             resolve_owner=(resolve_owner, "__call__"),
             clock=(clock, "monotonic"),
         )
-        check_lists(static_keys=(static_keys, StaticKey))
+        check_lists(
+            static_keys=(static_keys, StaticKey), adopted=(adopted, ForeignSystem), webhooks=(webhooks, Webhook)
+        )
         environment = _environment(environment)
         if consistency not in get_args(Consistency):
             raise ConfigurationError(f"consistency={consistency!r} is not one of {', '.join(get_args(Consistency))}")
@@ -210,7 +246,13 @@ class APIKeys:
         self._static = StaticKeys(self.format, static_keys, environment=environment)
         self.lifespan_states: dict[int, object] = {}
         clock = SystemClock() if clock is None else clock
+        self.rehearsal = Rehearsal(clock)
+        rights = Roles({} if roles is None else roles)
         hasher = _hasher(url, pepper) if hasher is None else _only(hasher, pepper)
+        shapes = [each.shape for each in adopted]
+        self._parser = AdoptedKeys(self._static, shapes, environment=environment) if adopted else self._static
+        if adopted:
+            hasher = AdoptingHasher(hasher, adopted)
         self.hasher = hasher
         alone = single_process or _scheme(url) == "memory"
         # Even where one process serves: the command line is another one.
@@ -247,13 +289,16 @@ class APIKeys:
         if share_records and not isinstance(invalidation, LeasedInvalidation):
             raise ConfigurationError("share_records=True needs a store with a change feed, and consistency='leases'")
         self._clock = clock
+        self._news = News(
+            self.repository, clock, spawn=self._background.spawn, redact=Redactor(self.format), webhooks=webhooks
+        )
         self._usage = UsageRecorder(
             self.repository,
             clock,
             spawn=self._background.spawn,
             interval=usage_interval,
             resolution=last_used_resolution,
-            prune=None if usage_retention is None else partial(self.prune_usage, usage_retention),
+            prune=partial(self._prune, usage_retention),
         )
         records = (
             self._fleet.records(
@@ -270,13 +315,16 @@ class APIKeys:
         )
         proofs = self._fleet.proofs(partial(_random_enough, self.format))
         self._shared = tuple(each.stats for each in (records, proofs) if each is not None)
+        limiting = LimitPolicy() if limiting is None else limiting
+        self._meters = _meters(meters, self.repository)
+        self.limiter = Limiter(self._meters, clock, policy=limiting, watch=self._news.reporter.metered)
         self._authenticator = Authenticator(
             self.repository,
             hasher,
-            parser=self._static,
+            parser=self._parser,
             cache=cache,
             invalidation=invalidation,
-            usage=self._usage,
+            usage=WatchedUsage(self._usage, self._news.reporter.refused),
             clock=clock,
             environment=environment,
             limits=limits,
@@ -284,7 +332,24 @@ class APIKeys:
             accounts=None if resolve_owner is None else Accounts(resolve_owner, clock, ttl=owner_ttl),
             records=records,
             proofs=proofs,
+            limits_of=limiting.meters,
+            rights=rights.effective,
         )
+        standings = Standings(
+            self._authenticator.recheck, cache=cache, invalidation=invalidation, clock=clock, ttl=limits.cache_ttl
+        )
+        self.connections = Connections(standings, clock, interval=min((leases or LeaseTimes()).poll, _LOOK_INTERVAL))
+        cache.on_change = self.connections.changed
+        self.explain = Explainer(
+            self.repository,
+            hasher,
+            parse=self._static.parse,
+            memory=cache,
+            fingerprint=self._authenticator.fingerprint,
+            rights=rights.effective,
+            clock=clock,
+            environment=environment,
+        ).explain
         chain = _audit_chain(audit_key, pepper)
         self.audit = Auditor(self.repository.audit, chain)
         self._issuer = Issuer(
@@ -299,6 +364,8 @@ class APIKeys:
             expiry=expiry,
             max_keys_per_owner=_limit(max_keys_per_owner),
             flush_usage=self._usage.flush,
+            told=self._news.reporter.changed,
+            rights=rights.claimed,
         )
         self._adopter = Adopter(
             self.repository,
@@ -308,6 +375,8 @@ class APIKeys:
             environment=environment,
             background=self._background,
             seal=chain.seal,
+            told=self._news.reporter.changed,
+            rights=rights.claimed,
         )
         transfer = Transfer(
             self.repository.archive,
@@ -320,10 +389,13 @@ class APIKeys:
         )
         self.export_lines = transfer.export
         self.import_lines = transfer.load
+        self.import_records = transfer.add
         # The verbs are the services' own methods, not copies of their signatures; and the middleware
         # calls the first one on every request, so it must not go through another Python function.
         self.authenticate_nowait = self._authenticator.authenticate_nowait
         self.authenticate = self._authenticator.authenticate
+        self.parse = self._parser.parse
+        self.reaffirm = self._authenticator.reaffirm
         self.verify = self._authenticator.verify
         self.forget = self._authenticator.forget
         self.forget_owner = self._authenticator.forget_owner
@@ -335,6 +407,10 @@ class APIKeys:
         self.revoke = self._issuer.revoke
         self.delete = self._issuer.delete
         self.prune = self._issuer.prune
+        self.on = self._news.on
+        self.notice_expiring = self._news.notice_expiring
+        self.dead_letters = self._news.letters
+        self.redeliver = self._news.redeliver
 
     @property
     def stats(self) -> Stats:
@@ -367,11 +443,15 @@ class APIKeys:
             cache_ttl=settings.cache_ttl,
             cache_size=settings.cache_size,
             last_used_resolution=_LAST_USED_RESOLUTION if resolution is None else resolution,
+            expiry=_expiry(settings),
+            max_keys_per_owner=settings.max_keys_per_owner,
             single_process=settings.single_process,
             consistency=settings.consistency,
             redis=settings.redis or None,
             cache_secret=settings.cache_secret or None,
             audit_key=settings.audit_key or None,
+            webhooks=_webhooks(settings),
+            adopted=_adopted(settings),
         )
 
     async def issue(
@@ -391,6 +471,8 @@ class APIKeys:
         tags: Iterable[str] = (),
         networks: Iterable[str] = (),
         routes: Iterable[str] = (),
+        limits: Iterable[str] = (),
+        origins: Iterable[str] = (),
         key_id: str | None = None,
         granter: Grant | None = None,
         actor: Actor = _NOBODY,
@@ -412,6 +494,8 @@ class APIKeys:
             tags: For finding keys and acting on many at once, up to 20.
             networks: Where it may be used: `10.0.0.0/8`, but not `!10.1.0.0/16`. None: everywhere.
             routes: What it may be used for: `GET,POST /orders/*`. None: everything.
+            limits: How much: `100/minute`, `quota 2000/day`, `credits 500`. Beside what `limiting` says.
+            origins: The web pages it may be used from: `https://app.example.com`, `https://*.example.com`. None: all.
             key_id: 12 letters and digits; None: random ones.
             granter: What it may do at most; None: anything.
             actor: Who asks for it, for the audit; without a name, `created_by` is.
@@ -440,6 +524,8 @@ class APIKeys:
                 tags=lifecycle.tags(tags),
                 networks=lifecycle.networks(networks),
                 routes=lifecycle.routes(routes),
+                limits=lifecycle.limits(limits),
+                origins=lifecycle.origins(origins),
             ),
             key_id=key_id,
             granter=granter,
@@ -452,7 +538,7 @@ class APIKeys:
         """Store a key that was made elsewhere; if it is stored, its record stays as it is.
 
         Args:
-            key: The whole key, of this object's format or one of its `static_keys`.
+            key: The whole key, of this object's format, one of its `static_keys`, or of a system that is `adopted`.
             request: Whose it is and what it may do; the environment is the key's own.
             granter: What it may do at most; None: anything.
             actor: Who wants it, for the audit; without a name, `created_by` is.
@@ -465,7 +551,7 @@ class APIKeys:
             StoreUnavailable: The repository did not answer.
             Overloaded: The queue of a slow hasher is full.
         """
-        parsed = self._static.parse(key.encode())
+        parsed = self._parser.parse(key.encode())
         request = replace(request, environment=parsed.environment)
         return await self._adopter.adopt(parsed.key_id, key, request, granter=granter, actor=actor)
 
@@ -551,10 +637,33 @@ class APIKeys:
         """
         await self.repository.history.prune(max(0.0, self._clock.wall() - keep))
 
+    async def remaining(self, key_id: str) -> Sequence[Reading]:
+        """Return what is left of the limits of a key, and of its owner; nothing is taken.
+
+        Raises:
+            KeyNotFound: No such key.
+            StoreUnavailable: That could not be told.
+        """
+        return await self.limiter.remaining(await self.get(key_id))
+
+    async def top_up(self, key_id: str, credits: int) -> Sequence[Reading]:
+        """Give a key more credits than its limit says; they stay until they are spent. Return what is left then.
+
+        Not a change of the key: neither its version nor the audit tells of it.
+
+        Raises:
+            KeyNotFound: No such key.
+            InvalidRequest: The key has no credits, or not a whole number of them is given.
+            StoreUnavailable: It could not be done; with `outcome_unknown`, perhaps it was.
+        """
+        return await self.limiter.top_up(await self.get(key_id), credits)
+
     def vitals(self) -> Vitals:
         """Return the counters and the state of this process, for metrics; asks nobody."""
         stats, invalidation, shared = self.stats, self._invalidation, self._shared
-        leased = isinstance(invalidation, LeasedInvalidation)
+        leased = invalidation if isinstance(invalidation, LeasedInvalidation) else None
+        feed = FeedStats() if leased is None else leased.stats
+        now, events, deliveries = self._clock.monotonic(), self._news.events, self._news.deliveries
         return Vitals(
             hits=stats.hits,
             reads=stats.reads,
@@ -565,8 +674,18 @@ class APIKeys:
             shared_misses=sum(each.misses for each in shared),
             shared_unsealed=sum(each.unsealed for each in shared),
             usage_dropped=self._usage.dropped,
-            lease=max(0.0, invalidation.fresh_until - self._clock.monotonic()) if leased else None,
-            position=invalidation.position() if isinstance(invalidation, LeasedInvalidation) else None,
+            lease=None if leased is None else max(0.0, leased.fresh_until - now),
+            position=None if leased is None else leased.position(),
+            feed_age=None if feed.read_at is None else max(0.0, now - feed.read_at),
+            feed_failures=feed.failures,
+            confirmed=feed.confirmed,
+            unconfirmed=feed.unconfirmed,
+            would_refuse=dict(self.rehearsal.counts),
+            limited=asdict(self.limiter.stats),
+            events_told=events.told,
+            events_dropped=events.dropped,
+            events_failed=events.failed,
+            messages={} if deliveries is None else asdict(deliveries),
         )
 
     async def flush(self) -> None:
@@ -622,15 +741,26 @@ class APIKeys:
             await self.repository.open(create=False)
             await self._adopt_static_keys()
         except StoreUnavailable as error:
-            _log.warning("starting without the key store: %s", error)
+            _log.warning("starting without the key store: %s", error, extra={"event": "starting_without_store"})
 
     async def close(self) -> None:
-        """Finish what is under way, write the usage counts, release everything. May be opened again."""
-        await self._usage.close(partial(self._background.drain, _PATIENCE_ON_CLOSE))
+        """Finish what is under way, write the usage counts, release everything. May be opened again.
+
+        Connections that are still open are closed: nobody could tell whether their keys still stand.
+        """
+        self.connections.close()
+        settle = partial(self._usage.close, partial(self._background.drain, _PATIENCE_ON_CLOSE))
+        await self._news.close(settle)
         await self._invalidation.close()
         await self._fleet.close()
+        await self._meters.close()
         await self.repository.close()
         self.hasher.close()
+
+    async def _prune(self, retention: Seconds | None) -> None:
+        if retention is not None:
+            await self.prune_usage(retention)
+        await self._meters.prune(self._clock.wall())
 
     async def _store_id(self) -> str:
         return (await self.repository.audit.anchor()).database_id
@@ -662,6 +792,30 @@ def _repository(url: str | None, repository: KeyRepository | None) -> KeyReposit
     raise ConfigurationError('give either a URL, as in APIKeys("sqlite:///keys.db"), or repository=')
 
 
+def _meters(meters: Meters | str | None, repository: KeyRepository) -> Meters:
+    if isinstance(meters, str):
+        return open_meters(meters)
+    found = getattr(repository, "meters", None) if meters is None else meters
+    if found is None:
+        raise ConfigurationError("the repository has no `meters`; write meters='redis://…', or meters='memory:'")
+    return cast("Meters", found)
+
+
+def _webhooks(settings: Settings) -> Sequence[Webhook]:
+    if not settings.webhook_url:
+        return ()
+    private, events = settings.webhook_private, settings.webhook_events
+    return [
+        Webhook(
+            url=settings.webhook_url,
+            secret=settings.webhook_secret,
+            events=events or EVERY_EVENT,
+            allow_http=private,
+            allow_private=private,
+        )
+    ]
+
+
 def _query(criteria: Criteria, *, limit: int = 50, cursor: str | None = None) -> KeyQuery:
     """Return the query; sets may be given as any collection, an order by its name.
 
@@ -687,6 +841,12 @@ def _names(values: object, what: str) -> frozenset[object]:
     return frozenset(values)
 
 
+def _expiry(settings: Settings) -> ExpiryPolicy | None:
+    if settings.lifetime is None and settings.max_lifetime is None:
+        return None
+    return ExpiryPolicy(default=settings.lifetime, most=settings.max_lifetime)
+
+
 def _limit(most: int | None) -> int | None:
     if most is not None and most < 1:
         raise ConfigurationError("max_keys_per_owner must be at least 1, or None for any number")
@@ -709,7 +869,11 @@ def _hasher(url: str | None, pepper: Secret | Sequence[Secret] | Unset | None) -
         raise ConfigurationError(
             "give a pepper (`asgi-apikey pepper` prints one), or write pepper=None to store digests without one"
         )
-    _log.warning("no pepper: whoever can write to %s can make keys; `asgi-apikey pepper` prints one", url)
+    _log.warning(
+        "no pepper: whoever can write to %s can make keys; `asgi-apikey pepper` prints one",
+        url,
+        extra={"event": "no_pepper"},
+    )
     return SHA256Hasher()
 
 
@@ -718,6 +882,7 @@ def _warn_of_unknown_ring(ring_id: str) -> None:
         "a presented key names checksum key %r, which is not in the ring: its checksum is not compared; "
         "if keys were issued under it, add it to checksum_keys (before the newest)",
         ring_id,
+        extra={"event": "unknown_checksum_key"},
     )
 
 
@@ -752,6 +917,15 @@ def _random_enough(keys: KeyFormat, presented: bytes) -> bool:
 
 def _scheme(url: str | None) -> str:
     return "" if url is None else url.partition(":")[0].partition("+")[0]
+
+
+def _adopted(settings: Settings) -> tuple[ForeignSystem, ...]:
+    if not settings.adopted:
+        return ()
+    # Here, for whoever adopts nothing needs none of them.
+    from asgi_apikey.adopted.catalogue import systems_of
+
+    return systems_of(settings.adopted, secret=settings.adopted_secret)
 
 
 def _only(hasher: Hasher, pepper: Secret | Sequence[Secret] | Unset | None) -> Hasher:

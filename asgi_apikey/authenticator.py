@@ -11,7 +11,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, TypeAlias
@@ -35,6 +35,7 @@ from asgi_apikey.errors import (
 from asgi_apikey.failures import Allowance, FailureBudget
 from asgi_apikey.keyformat import MAX_LENGTH
 from asgi_apikey.lanes import BoundedLane
+from asgi_apikey.measures import Meter
 from asgi_apikey.models import Account, Change, KeyRecord, Lane, Metadata, Principal, Seconds, Tally, Verdict
 from asgi_apikey.protocols import Clock, Hasher, Invalidation, KeyReader, VerdictCache
 from asgi_apikey.recall import recalling
@@ -159,6 +160,8 @@ class Proofs(Protocol):
 
 
 Rehash: TypeAlias = Callable[[KeyRecord, bytes], None]
+LimitsOf: TypeAlias = Callable[[KeyRecord], tuple[Meter, ...] | None]
+Rights: TypeAlias = Callable[[KeyRecord], KeyRecord]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,6 +290,8 @@ class Authenticator:
         accounts: Asked about the owner of each accepted key, on the cold path; None: nobody is.
         records: Read instead of `reader`, when processes share what they have read.
         proofs: Asked before a slow hash is computed, when processes share what they know.
+        limits_of: Tells what is counted for a key; None: nothing is.
+        rights: Makes scopes of a record's roles; None: it has none.
     """
 
     def __init__(
@@ -305,6 +310,8 @@ class Authenticator:
         accounts: OwnerAccounts | None = None,
         records: Records | None = None,
         proofs: Proofs | None = None,
+        limits_of: LimitsOf | None = None,
+        rights: Rights | None = None,
     ) -> None:
         self._reader = reader
         self._hasher = hasher
@@ -317,6 +324,8 @@ class Authenticator:
         self._accounts = accounts
         self._records = records
         self._proofs = proofs
+        self._limits_of = limits_of
+        self._rights = rights
         self._flights: SingleFlight[bytes, _Outcome] = SingleFlight()
         self._proven = BoundedLane(limits.proven_slots, 8 * limits.queue, patience=limits.patience)
         self._strangers = BoundedLane(
@@ -380,8 +389,27 @@ class Authenticator:
             self._stats.refusals[error.code] += 1
             raise
 
+    async def recheck(self, presented: bytes) -> Principal:
+        """Return what `authenticate` would, of a key that was accepted before, from the store.
+
+        For connections that stay open. Counted nowhere, neither as a use nor as a refusal: nobody presents the key.
+
+        Raises:
+            InvalidKey: It would be accepted no more.
+            Undecidable: As `authenticate` does.
+        """
+        turn, key_id = self._next_turn(), self._parser.parse(presented).key_id
+        fingerprint = self.fingerprint(presented)
+        work = partial(self._admitted, presented, fingerprint, key_id, None, 0.0)
+        found = (await self._found(fingerprint, work, turn)).found
+        if isinstance(found, Verdict):
+            return found.principal
+        raise _fresh(found)
+
     async def verify(self, presented: bytes, *, client: str | None = None) -> KeyRecord:
         """Return the record of a key that may be used, as it stands in the repository after this call began.
+
+        Where its scopes name roles, it has what those stand for instead.
 
         For decisions that no memory is good enough for, such as who may make keys. Counted, and bounded against floods,
         like any other presented key; but what `authenticate` says only names the record.
@@ -401,7 +429,20 @@ class Authenticator:
         rejection = rejection_of(record, environment=self._environment, now=self._wall())
         if rejection is not None:
             raise rejection
-        return record
+        return self._effective(record)
+
+    async def reaffirm(self, presented: bytes, *, client: str | None = None) -> Principal:
+        """Return the principal as it is now, for a request that was let in and counted, and that had to wait since.
+
+        Raises:
+            AuthenticationError: As `authenticate` does.
+            Undecidable: The same.
+        """
+        principal = await self.authenticate(presented, client=client)
+        with suppress(KeyError):
+            # Nothing was awaited since this was counted; what has been dropped meanwhile stays counted twice.
+            self._cache.recall(self.fingerprint(presented)).tally.uses -= 1.0
+        return principal
 
     def forget(self, key_id: str) -> None:
         """Drop what this process remembers of a key whose record was changed by other means than ours."""
@@ -434,12 +475,20 @@ class Authenticator:
             self._refused(rejection)
             raise _fresh(rejection)
         work = partial(self._admitted, presented, fingerprint, parsed.key_id, client, waited)
+        return self._concluded(await self._found(fingerprint, work, arrived), client)
+
+    async def _found(self, fingerprint: bytes, work: Callable[[], Awaitable[_Outcome]], arrived: int) -> _Outcome:
+        """Return what a look-up has found that is still true at this instant.
+
+        Raises:
+            StoreUnavailable: The key changes faster than it can be read.
+        """
         for _ in range(_LAST_LOOKS):
             outcome = await self._flights.run(fingerprint, work)
             if not isinstance(outcome.found, _NO_ANSWER) and not self._leased(self._monotonic()):
                 await self._invalidation.renew()
             if self._last_look(outcome, arrived):
-                return self._concluded(outcome, client)
+                return outcome
         raise StoreUnavailable("the key keeps changing")
 
     def _next_turn(self) -> int:
@@ -553,11 +602,15 @@ class Authenticator:
             account = await self._accounts.of(record.owner, record.tenant)
             deadline, facts = min(deadline, account.deadline), account.facts
         ends_at = next_turn(record, now)
-        verdict = Verdict(_principal(record, facts), record.version, deadline, ends_at, Tally(record.key_id))
+        principal = _principal(self._effective(record), facts, self._limits_of)
+        verdict = Verdict(principal, record.version, deadline, ends_at, Tally(record.key_id))
         self._cache.put(fingerprint, verdict, mark)
         if self._hasher.outdated(record.digest):
             self._rehash(record, presented)
         return _Outcome(verdict, key_id, record.version, mark, turn, began + self._limits.max_staleness)
+
+    def _effective(self, record: KeyRecord) -> KeyRecord:
+        return record if self._rights is None else self._rights(record)
 
     async def _read_patiently(self, key_id: str, mark: int, waited: Seconds) -> tuple[KeyRecord | None, Seconds]:
         """Do what `_read` does in the time that is left of the request's patience with the store.
@@ -621,6 +674,7 @@ class Authenticator:
                 "key %s cannot be verified: its digest is under a pepper or scheme that this process was not given; "
                 "more of this is not logged",
                 record.key_id,
+                extra={"event": "digest_unreadable"},
             )
         self._warned_of_unreadable = True
 
@@ -630,15 +684,19 @@ class Authenticator:
         if place not in self._faults and len(self._faults) < _FAULTS_LOGGED:
             self._faults.add(place)
             _log.error(
-                "keys could not be decided because a part failed; more of this is not logged: %s", described(error)
+                "keys could not be decided because a part failed; more of this is not logged: %s",
+                described(error),
+                extra={"event": "part_failed"},
             )
 
     def _note(self, trouble: Undecidable | None) -> None:
         """Log the first of a streak of requests for which the store did not answer, and its end."""
         if trouble is not None and not self._in_trouble:
-            _log.warning("keys cannot be decided, requests are answered 503: %s", trouble)
+            _log.warning(
+                "keys cannot be decided, requests are answered 503: %s", trouble, extra={"event": "store_lost"}
+            )
         if trouble is None and self._in_trouble:
-            _log.warning("keys can be decided again")
+            _log.warning("keys can be decided again", extra={"event": "store_back"})
         self._in_trouble = trouble is not None
 
     def _rejected(
@@ -654,11 +712,12 @@ class Authenticator:
         return _Outcome(rejection, rejection.key_id or "", version, mark, turn, began + self._limits.max_staleness)
 
 
-def _principal(record: KeyRecord, account: Metadata | None) -> Principal:
+def _principal(record: KeyRecord, account: Metadata | None, limits_of: LimitsOf | None) -> Principal:
     try:
-        return principal_of(record, account=account)
+        limits = None if limits_of is None else limits_of(record)
+        return principal_of(record, account=account, limits=limits)
     except InvalidRequest as error:
-        # Without its restrictions the key could be used where it must not be.
+        # Without its restrictions the key could be used where, and more than, it must not be.
         raise StoreUnavailable("the key's restrictions cannot be read; were they changed by other means?") from error
 
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import TypeVar
 
 import anyio
@@ -31,10 +32,12 @@ class Background:
     def spawn(self, work: Callable[[], Awaitable[object]]) -> None:
         """Start `work()` and return at once; what it raises is logged.
 
+        It runs in an empty context: what it logs is not of the request that happened to start it.
+
         Raises:
             RuntimeError: No event loop is running.
         """
-        self._start(work)
+        Context().run(self._start, work)
 
     async def run(self, work: Callable[[], Awaitable[T]]) -> T:
         """Start `work()` in a task of its own and wait for its result; if we are cancelled, it goes on.
@@ -101,4 +104,4 @@ async def _logged(work: Callable[[], Awaitable[object]]) -> None:
     try:
         await work()
     except Exception:
-        _log.exception("background work failed")
+        _log.exception("background work failed", extra={"event": "background_failed"})

@@ -27,12 +27,14 @@ from asgi_apikey.models import Instant, KeyRecord, KeyRequest, Metadata, RecordP
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _OWN: Final = {"id", "key"}
 _FIELDS: Final = {"name", "owner", "tenant", "environment", "description", "scopes", "tags", "networks", "routes"} | {
+    "limits",
+    "origins",
     "metadata",
     "expires_at",
     "key_env",
 }
 _FIXED: Final = ("owner", "tenant", "environment")
-_AMENDED: Final = ("description", "scopes", "tags", "networks", "routes", "metadata", "expires_at")
+_AMENDED: Final = ("description", "scopes", "tags", "networks", "routes", "limits", "origins", "metadata", "expires_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +184,8 @@ def _declaration(table: Mapping[str, object], number: int, file_id: str, environ
             tags=lifecycle.tags(cast("Collection[str]", table.get("tags", ()))),
             networks=lifecycle.networks(cast("Collection[str]", table.get("networks", ()))),
             routes=lifecycle.routes(cast("Collection[str]", table.get("routes", ()))),
+            limits=lifecycle.limits(table.get("limits", ())),
+            origins=lifecycle.origins(table.get("origins", ())),
             metadata=lifecycle.metadata(cast("Metadata", table.get("metadata", {}))),
             expires_at=None if expires_at is None else _instant(expires_at),
             created_by=mark_of(file_id),

@@ -14,10 +14,15 @@ APIKeyError
 │   │   ├── NotYetValid
 │   │   ├── WrongEnvironment
 │   │   └── InvalidToken           a JWT, where those are accepted beside keys
-│   ├── MissingScope               this one and the next two only ever after authentication
+│   ├── MissingScope               this one and the next four only ever after authentication
 │   ├── NetworkNotAllowed
+│   ├── OriginNotAllowed
 │   ├── RouteNotAllowed
-│   └── RateLimited
+│   ├── TooManyConnections
+│   ├── RateLimited
+│   └── LimitExceeded              the key is good, and has been used as much as it may be
+│       ├── RateExceeded
+│       └── QuotaExceeded
 ├── Undecidable                    we cannot tell, so the answer is 503, never "yes" and never "no"
 │   ├── StoreUnavailable
 │   └── Overloaded
@@ -41,6 +46,8 @@ The HTTP status of each is decided in one place, `asgi/problems.py`.
 from __future__ import annotations
 
 from typing import ClassVar
+
+from asgi_apikey.measures import Reading
 
 
 class APIKeyError(Exception):
@@ -168,6 +175,15 @@ class NetworkNotAllowed(AuthenticationError):
         super().__init__("the key may not be used from this address")
 
 
+class OriginNotAllowed(AuthenticationError):
+    """The authenticated key may not be used from this web page, or from what is none."""
+
+    code = "origin_not_allowed"
+
+    def __init__(self) -> None:
+        super().__init__("the key may not be used from this origin")
+
+
 class RouteNotAllowed(AuthenticationError):
     """The authenticated key may not be used for this method and path."""
 
@@ -175,6 +191,20 @@ class RouteNotAllowed(AuthenticationError):
 
     def __init__(self) -> None:
         super().__init__("the key may not be used for this method and path")
+
+
+class TooManyConnections(AuthenticationError):
+    """The key has as many open WebSockets in this process as it may have.
+
+    Attributes:
+        most: How many that is.
+    """
+
+    code = "too_many_connections"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"the key has {most} open connections already")
+        self.most = most
 
 
 class RateLimited(AuthenticationError):
@@ -185,6 +215,34 @@ class RateLimited(AuthenticationError):
     def __init__(self, retry_after: float = 1.0) -> None:
         super().__init__("too many failed attempts")
         self.retry_after = retry_after
+
+
+class LimitExceeded(AuthenticationError):
+    """The authenticated key, or its owner, has been used as much as it may be. Nothing was taken.
+
+    Attributes:
+        readings: What the limits show, those that had not enough among them.
+        retry_after: Seconds after which there is enough again; None: never, by itself.
+    """
+
+    code = "limit_exceeded"
+
+    def __init__(self, readings: tuple[Reading, ...], retry_after: float | None) -> None:
+        super().__init__(f"used up: {', '.join(each.meter.label for each in readings if each.refused)}")
+        self.readings = readings
+        self.retry_after = retry_after
+
+
+class RateExceeded(LimitExceeded):
+    """Too many requests at once, or in a short time."""
+
+    code = "rate_exceeded"
+
+
+class QuotaExceeded(LimitExceeded):
+    """The quota of the hour, the day or the month is used up, or the credits are."""
+
+    code = "quota_exceeded"
 
 
 class Undecidable(APIKeyError):

@@ -157,12 +157,16 @@ def _postgres_bus(url: str, secrets: Sequence[bytes]) -> Bus:
 
     address = address_of(url)
     if not secrets:
-        _log.warning("without a pepper or a cache_secret there is no bus, so revokes wait until the leases have ended")
+        _log.warning(
+            "without a pepper or a cache_secret there is no bus, so revokes wait until the leases have ended",
+            extra={"event": "no_bus"},
+        )
         return NoBus()
     if address.statement_cache_size == 0:
         _log.warning(
             "the store is behind a pooler of transactions, where no notification arrives, so revokes wait until the "
-            "leases have ended; bus='postgresql://…' may name the server itself"
+            "leases have ended; bus='postgresql://…' may name the server itself",
+            extra={"event": "no_bus"},
         )
         return NoBus()
     # Its own key: nothing that is sealed with it says anything about the pepper.

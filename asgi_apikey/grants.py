@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from asgi_apikey.errors import GrantExceeded
+from asgi_apikey.limits import NOTHING, all_within, limit_rules
+from asgi_apikey.measures import LimitRule
 from asgi_apikey.models import Instant, KeyRecord
+from asgi_apikey.origins import origin_rules, origin_text
 from asgi_apikey.paths import matches
 from asgi_apikey.policy import (
     EVERY_ROUTE,
@@ -53,6 +56,8 @@ class Grant:
         environments: Where.
         networks: From which addresses.
         routes: With which methods on which paths.
+        limits: How much at most; an empty set is `UNLIMITED`.
+        origins: From which web pages, as rules; `EVERYTHING`: from all, and from what is none.
         until: Up to this instant, exclusive; `inf` means for ever.
     """
 
@@ -62,6 +67,8 @@ class Grant:
     environments: Names = frozenset()
     networks: NetworkRules = NOWHERE
     routes: RouteRules = NO_ROUTE
+    limits: frozenset[LimitRule] = NOTHING
+    origins: Names = frozenset()
     until: Instant = -math.inf
 
 
@@ -78,6 +85,8 @@ def grant_of(record: KeyRecord) -> Grant:
         environments=frozenset({record.environment}),
         networks=network_rules(record.networks) if record.networks else EVERYWHERE,
         routes=route_rules(record.routes) if record.routes else EVERY_ROUTE,
+        limits=frozenset(limit_rules(record.limits)),
+        origins=record.origins or EVERYTHING,
         until=math.inf if record.expires_at is None else record.expires_at,
     )
 
@@ -87,7 +96,8 @@ def excess(grant: Grant, granter: Grant) -> tuple[str, ...]:
 
     The comparison is of what the two allow, not of how that is written: a grant of two halves of a network is within
     the whole. It is exact, so nothing that could be done with the grant is beyond the granter, and nothing within is
-    refused, but for scopes, where a wildcard is within a wildcard only.
+    refused, but for scopes, where a wildcard is within a wildcard only, and for limits, where like is compared with
+    like: a rate with a rate, and a quota with one of the same period.
     """
     within = {
         "scopes": not missing_scopes(granter.scopes, grant.scopes),
@@ -96,6 +106,8 @@ def excess(grant: Grant, granter: Grant) -> tuple[str, ...]:
         "environments": _named(grant.environments, granter.environments),
         "networks": all(_within(_spans(grant.networks, v), _spans(granter.networks, v)) for v in (4, 6)),
         "routes": all(_may_route(rule, granter.routes.rules) for rule in grant.routes.rules),
+        "limits": all_within(grant.limits, granter.limits),
+        "origins": _paged(grant.origins, granter.origins),
         "until": grant.until <= granter.until,
     }
     return tuple(name for name, inside in within.items() if not inside)
@@ -117,6 +129,13 @@ def _named(names: Names, allowed: Names) -> bool:
     if isinstance(allowed, Everything):
         return True
     return not isinstance(names, Everything) and names <= allowed
+
+
+def _paged(origins: Names, allowed: Names) -> bool:
+    if isinstance(origins, Everything) or isinstance(allowed, Everything):
+        return isinstance(allowed, Everything)
+    rules = origin_rules(allowed)
+    return all(rules.cover(origin_text(each)) for each in origins)
 
 
 def _may_route(rule: RouteRule, allowed: tuple[RouteRule, ...]) -> bool:

@@ -16,6 +16,7 @@ from asgi_apikey.background import Background
 from asgi_apikey.errors import InvalidRequest, KeyExists, KeyNotFound, StaleRecord, StoreUnavailable
 from asgi_apikey.expiry import ExpiryPolicy
 from asgi_apikey.grants import Grant, check_grant
+from asgi_apikey.keyformat import holds_a_key
 from asgi_apikey.models import (
     DAY,
     UNSET,
@@ -52,6 +53,7 @@ _COLLISIONS = 5
 _RACES = 20
 _PRUNED_AT_ONCE = 500
 _PAGE = 100
+_REPLACED = "replaced before it was used"
 
 
 class NewKey(Protocol):
@@ -124,6 +126,9 @@ class Issuer:
         max_keys_per_owner: Live keys that one owner may have in a tenant, a key and its successor counted as one;
             None: any number.
         flush_usage: Writes the usage counted in this process, before a key is taken for one that nobody has used.
+        told: Is called when a change is committed, with what the audit keeps of it and the changed records; must not
+            suspend, nor raise.
+        rights: Makes of a record one with all that it might do, for whoever judges what may be handed on.
     """
 
     def __init__(
@@ -140,6 +145,8 @@ class Issuer:
         expiry: ExpiryPolicy | None = None,
         max_keys_per_owner: int | None = None,
         flush_usage: Callable[[], Awaitable[None]] | None = None,
+        told: Callable[[Note, Sequence[KeyRecord]], None] | None = None,
+        rights: Callable[[KeyRecord], KeyRecord] | None = None,
     ) -> None:
         self._repository = repository
         self._hasher = hasher
@@ -152,6 +159,8 @@ class Issuer:
         self._expiry = ExpiryPolicy() if expiry is None else expiry
         self._max_keys_per_owner = max_keys_per_owner
         self._flush_usage = flush_usage
+        self._told = _unheard if told is None else told
+        self._rights = _as_it_is if rights is None else rights
 
     async def issue(
         self,
@@ -228,6 +237,8 @@ class Issuer:
         tags: Iterable[str] | Unset = UNSET,
         networks: Iterable[str] | Unset = UNSET,
         routes: Iterable[str] | Unset = UNSET,
+        limits: Iterable[str] | Unset = UNSET,
+        origins: Iterable[str] | Unset = UNSET,
         version: int | None = None,
         owner: str | None = None,
         tenant: str | None = None,
@@ -256,6 +267,8 @@ class Issuer:
             tags=tags if isinstance(tags, Unset) else lifecycle.tags(tags),
             networks=networks if isinstance(networks, Unset) else lifecycle.networks(networks),
             routes=routes if isinstance(routes, Unset) else lifecycle.routes(routes),
+            limits=limits if isinstance(limits, Unset) else lifecycle.limits(limits),
+            origins=origins if isinstance(origins, Unset) else lifecycle.origins(origins),
         )
 
         def decide(record: KeyRecord, now: Instant) -> RecordPatch:
@@ -379,7 +392,8 @@ class Issuer:
         """
         plain = KeyQuery(revoked=False)
         asked = replace(query, revoked=False, limit=plain.limit, sort=plain.sort, ascending=False)
-        if replace(asked, cursor=None) == plain or query.cursor is not None:
+        # Every name contains a blank part.
+        if replace(asked, cursor=None, name_contains=query.name_contains or None) == plain or query.cursor is not None:
             raise InvalidRequest("name the keys to revoke by at least one filter, and without a cursor")
         now = self._clock.wall()
         revocation = lifecycle.revoked(now, by=by, reason=reason)
@@ -436,6 +450,7 @@ class Issuer:
 
         Raises:
             KeyNotFound: No such key, or not of this owner, or not in this tenant.
+            InvalidRequest: Not an id, but a whole key.
         """
         return await self._get(key_id, _Whose(owner, tenant))
 
@@ -468,6 +483,9 @@ class Issuer:
         )
 
     async def _get(self, key_id: str, whose: _Whose) -> KeyRecord:
+        if holds_a_key(key_id):
+            # It would go on into the store's log, and into the text of the error.
+            raise InvalidRequest("a whole key was given where its id belongs")
         record = await self._repository.get(key_id)
         # A key never changes hands under one version, and what is written names the version that is read here.
         if record is None or not whose.has(record):
@@ -482,6 +500,7 @@ class Issuer:
         )
         request = self._expiry.applied(request, now)
         issued, committed = await self._stored(request, store, key_id=key_id, granter=granter)
+        self._told(note, (committed.record,))
         await self._invalidation.tell(committed)
         return issued
 
@@ -510,14 +529,19 @@ class Issuer:
             note=note,
             ceilings=_lineage_ceiling(record, now),
             retired=plan.retired,
-            retirement=lifecycle.revoked(now, by=created_by, reason="replaced before it was used"),
+            retirement=lifecycle.revoked(now, by=created_by, reason=_REPLACED),
         )
         renewed = self._expiry.renewed(lifetime_of(record, lineage))
         request = lifecycle.successor(record, now, created_by=created_by)
         request = replace(request, expires_at=None, expires_in=renewed)
         issued, committed = await self._stored(request, store, replaces=record, key_id=successor_id, granter=granter)
+        self._told(note, (committed.record,))
+        self._told_of_retired(note, [each for each in lineage if At(each.key_id, each.version) in plan.retired])
         receipt = await self._announce(committed, wait=wait)
         return IssuedKey(issued.key, committed.record, receipt)
+
+    def _told_of_retired(self, note: Note, retired: Sequence[KeyRecord]) -> None:
+        self._told(replace(note, action=Action.REVOKE, reason=_REPLACED), retired)
 
     async def _lineage(self, record: KeyRecord, *, revoked: bool | None = None) -> list[KeyRecord]:
         """Return the keys of a lineage: all, those that are revoked, or those that are not."""
@@ -534,6 +558,7 @@ class Issuer:
         query = KeyQuery(tenant=record.tenant, lineage=record.lineage)
         guard = At(record.key_id, record.version)
         done = await self._repository.revoke_all(query, revocation, now=revocation.at, guard=guard, note=note)
+        self._told(note, done.records)
         named = next((each for each in done.records if each.key_id == record.key_id), None)
         changes = list(done.changes)
         if named is None:
@@ -550,6 +575,7 @@ class Issuer:
             if error.outcome_unknown:
                 await self._announce_all(query, (), wait=wait)
             raise
+        self._told(note, done.records)
         # Nothing to do may mean that it was done, by somebody whose announcement was lost.
         receipt = await self._announce_all(query, done.records, done.changes or (_OF_ALL,), wait=wait)
         return BulkReceipt(
@@ -590,6 +616,7 @@ class Issuer:
 
     async def _delete_once(self, record: KeyRecord, *, note: Note, wait: bool) -> Receipt:
         committed = await self._repository.delete(record.key_id, version=record.version, note=note)
+        self._told(note, (committed.record,))
         return await self._announce(committed, wait=wait)
 
     async def _announce(self, committed: Committed, *, wait: bool) -> Receipt:
@@ -619,7 +646,7 @@ class Issuer:
         async def attempt(record: KeyRecord) -> Receipt:
             now = self._clock.wall()
             patch = decide(record, now)
-            check_grant(record if patch is None else _patched(record, patch), granter)
+            check_grant(self._rights(record if patch is None else _patched(record, patch)), granter)
             if patch is None:
                 # It is so already, perhaps by somebody whose announcement was lost: announce it again.
                 return await self._announce(_again(record), wait=wait)
@@ -627,6 +654,7 @@ class Issuer:
             committed = await self._repository.update(
                 key_id, patch, version=record.version, note=note, ceilings=ceilings
             )
+            self._told(note, (committed.record,))
             return await self._announce(committed, wait=wait)
 
         return await self._background.run(partial(self._at_version, key_id, attempt, version, whose, wait=wait))
@@ -698,7 +726,7 @@ class Issuer:
                 replaces=None if replaces is None else replaces.key_id,
                 lineage="" if replaces is None else replaces.lineage,
             )
-            check_grant(record, granter)
+            check_grant(self._rights(record), granter)
             try:
                 committed = await store(record)
             except KeyExists:
@@ -707,6 +735,14 @@ class Issuer:
                 continue
             return IssuedKey(new.key, committed.record), committed
         raise StoreUnavailable("no free key id was found")
+
+
+def _as_it_is(record: KeyRecord) -> KeyRecord:
+    return record
+
+
+def _unheard(note: Note, records: Sequence[KeyRecord]) -> None:
+    """Nobody wants to know."""
 
 
 def _patched(record: KeyRecord, patch: RecordPatch) -> KeyRecord:

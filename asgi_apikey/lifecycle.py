@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from asgi_apikey.errors import InvalidRequest
 from asgi_apikey.keyformat import ENVIRONMENT_SHAPE
+from asgi_apikey.limits import limit_rules, text_of
 from asgi_apikey.models import (
     Instant,
     KeyRecord,
@@ -22,6 +23,7 @@ from asgi_apikey.models import (
     Unset,
     frozen_metadata,
 )
+from asgi_apikey.origins import origin_text
 from asgi_apikey.policy import is_scope_name, network_text, route_text
 from asgi_apikey.verification import status_of
 
@@ -139,6 +141,24 @@ def routes(values: object) -> frozenset[str]:
     return _rules(values, "routes", route_text)
 
 
+def limits(values: object) -> frozenset[str]:
+    """Return the limits as a set, each in its one spelling; `asgi_apikey.limits` says what they mean.
+
+    Raises:
+        InvalidRequest: A string instead of a collection, too many, not a limit, or two for the same span.
+    """
+    return frozenset(map(text_of, limit_rules(_collection(values, "limits"))))
+
+
+def origins(values: object) -> frozenset[str]:
+    """Return the origins as a set, each in its one spelling; `asgi_apikey.origins` says what they mean.
+
+    Raises:
+        InvalidRequest: A string instead of a collection, too many, or not an origin.
+    """
+    return _rules(values, "origins", origin_text)
+
+
 def metadata(value: Metadata) -> Metadata:
     """Return the metadata as a read-only copy.
 
@@ -202,6 +222,8 @@ def record_of(
         tags=tags(request.tags),
         networks=networks(request.networks),
         routes=routes(request.routes),
+        limits=limits(request.limits),
+        origins=origins(request.origins),
     )
 
 
@@ -224,6 +246,8 @@ def amendment(record: KeyRecord, patch: RecordPatch, now: Instant) -> RecordPatc
         tags=patch.tags if isinstance(patch.tags, Unset) else tags(patch.tags),
         networks=patch.networks if isinstance(patch.networks, Unset) else networks(patch.networks),
         routes=patch.routes if isinstance(patch.routes, Unset) else routes(patch.routes),
+        limits=patch.limits if isinstance(patch.limits, Unset) else limits(patch.limits),
+        origins=patch.origins if isinstance(patch.origins, Unset) else origins(patch.origins),
         not_before=_instant_or_none(patch.not_before),
         expires_at=_instant_or_none(patch.expires_at),
     )
@@ -332,6 +356,8 @@ def successor(record: KeyRecord, now: Instant, *, created_by: str) -> KeyRequest
         tags=record.tags,
         networks=record.networks,
         routes=record.routes,
+        limits=record.limits,
+        origins=record.origins,
     )
 
 

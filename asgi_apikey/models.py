@@ -14,6 +14,7 @@ from typing import Final, Literal, Protocol, TypeAlias, TypedDict
 
 from asgi_apikey.errors import AuthenticationError
 from asgi_apikey.frozen import FrozenObject
+from asgi_apikey.measures import Meter
 
 Instant: TypeAlias = float
 """A point in time: Unix seconds, UTC, leap seconds ignored as POSIX does."""
@@ -99,6 +100,8 @@ class KeyRecord:
         tags: For finding keys and acting on many at once; they grant nothing.
         networks: Where the key may be used from, see `policy`; empty means everywhere.
         routes: What the key may be used for, see `policy`; empty means everything.
+        limits: How much it may be used, see `limits`; empty means as much as the deployment lets any key be.
+        origins: The web pages that the key may be used from, see `origins`; empty means all, and what is no page.
         last_used_at: Approximate, see `usage`.
         uses: Requests whose key was verified, approximate, see `usage`. What the key was then refused for, such as a
             missing scope, a network or a route (403), is counted too: the key was used.
@@ -130,6 +133,8 @@ class KeyRecord:
     tags: frozenset[str] = frozenset()
     networks: frozenset[str] = frozenset()
     routes: frozenset[str] = frozenset()
+    limits: frozenset[str] = frozenset()
+    origins: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if not self.lineage:
@@ -139,13 +144,16 @@ class KeyRecord:
 class Restricting(Protocol):
     """Where and for what a key may be used, ready to be asked; `policy` makes it."""
 
-    def refusal(self, *, address: str | None, method: str, path: str | None) -> AuthenticationError | None:
-        """Return why a request is refused, or None.
+    def refusals(
+        self, *, address: str | None, method: str, path: str | None, origin: str | None
+    ) -> Sequence[AuthenticationError]:
+        """Return each reason for which a request is refused; none: it is not.
 
         Args:
-            address: Of the peer; None if it has none.
+            address: Of the client; None if it has none, or it is unknown.
             method: In capitals; `WEBSOCKET` for a handshake.
             path: Decoded; None if its spelling is odd.
+            origin: What the one `Origin` says; None if there is none, or more than one.
         """
         ...
 
@@ -157,7 +165,8 @@ class Principal:
     It also answers what Starlette expects of `request.user`.
 
     Attributes:
-        restrictions: Where and for what the key may be used; None means everywhere and everything.
+        restrictions: Where and for what the key may be used; None means everywhere and everything, and no limits.
+        limits: What is counted for each request; None means nothing.
         account: What `resolve_owner` said about the owner; None without such a hook.
     """
 
@@ -172,6 +181,7 @@ class Principal:
     method: Literal["api_key", "jwt"] = "api_key"
     restrictions: Restricting | None = field(default=None, repr=False)
     account: Metadata | None = None
+    limits: tuple[Meter, ...] | None = field(default=None, repr=False)
 
     @property
     def is_authenticated(self) -> bool:
@@ -261,6 +271,8 @@ class KeyRequest:
     tags: frozenset[str] = frozenset()
     networks: frozenset[str] = frozenset()
     routes: frozenset[str] = frozenset()
+    limits: frozenset[str] = frozenset()
+    origins: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,6 +295,8 @@ class RecordPatch:
     tags: frozenset[str] | Unset = UNSET
     networks: frozenset[str] | Unset = UNSET
     routes: frozenset[str] | Unset = UNSET
+    limits: frozenset[str] | Unset = UNSET
+    origins: frozenset[str] | Unset = UNSET
 
     def columns(self) -> dict[str, object]:
         """The set fields by name, in declaration order."""
@@ -417,6 +431,29 @@ class Change:
     seq: int
     key_id: str
     version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A message about an event that an endpoint has not taken.
+
+    Attributes:
+        letter_id: Of the message, the same each time that it is sent.
+        endpoint: Which one, by an id that says nothing about its URL.
+        event: The event's name.
+        body: What is sent.
+        at: When it was given up.
+        attempts: How often it was sent.
+        reason: Why it was given up; nothing that the endpoint has said but its status.
+    """
+
+    letter_id: str
+    endpoint: str
+    event: str
+    body: str = field(repr=False)
+    at: Instant
+    attempts: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ So whatever a path is compared with in order to let somebody through, an odd spe
 
 from __future__ import annotations
 
+from urllib.parse import unquote_to_bytes
+
 # Separators and escapes that some server, proxy or router reads differently from its neighbour, and U+FFFD, which
 # stands where a server could not decode.
 _ODD_CHARACTERS = frozenset("\\;%#?\ufffd\x7f") | frozenset(map(chr, range(0x20)))
@@ -30,6 +32,18 @@ def is_plainly_escaped(raw_path: object) -> bool:
     sent = raw_path.partition(b"?")[0]
     plain, *escaped = sent.split(b"%")
     return plain.startswith(b"/") and b"//" not in sent and all(_is_needed_escape(piece[:2]) for piece in escaped)
+
+
+def whole_path(path: str, raw_path: object, root_path: str) -> str | None:
+    """Return the path that the client has asked for, decoded; None if that cannot be told.
+
+    Routers cut their mounts off a path before what is inside sees it: some put them into `root_path`, as WSGI did, some
+    nowhere, and then only the path as it was sent still tells. Where a server does not tell that, the path stands.
+    """
+    if not isinstance(raw_path, bytes):
+        return path
+    sent = unquote_to_bytes(raw_path.partition(b"?")[0]).decode("utf-8", "replace")
+    return sent if sent in (path, root_path + path) else None
 
 
 def is_pattern(text: str) -> bool:

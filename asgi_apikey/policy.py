@@ -9,6 +9,8 @@ denied is allowed. An IPv4 address written as IPv6 (`::ffff:10.1.2.3`) is that I
 **Routes.** `GET,POST /orders/*` or, for every method, `/orders/*`. `/orders/*` is everything below `/orders/`, a path
 without `/*` is itself alone. `GET` brings `HEAD`, as RFC 9110 section 9.3.2 has it. WebSocket handshakes have the
 method `WEBSOCKET`: a key for reading must not open a channel on which one can write.
+
+**Origins** are in `origins`.
 """
 
 from __future__ import annotations
@@ -19,9 +21,17 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, TypeAlias, TypeGuard
 
-from asgi_apikey.errors import AuthenticationError, InvalidRequest, NetworkNotAllowed, RouteNotAllowed
+from asgi_apikey.errors import (
+    AuthenticationError,
+    InvalidRequest,
+    NetworkNotAllowed,
+    OriginNotAllowed,
+    RouteNotAllowed,
+)
+from asgi_apikey.origins import OriginRules, origin_rules
 from asgi_apikey.paths import is_pattern, matches
 
+Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
 MANAGEMENT: Final = "apikeys:"
@@ -31,6 +41,13 @@ MANAGEMENT: Final = "apikeys:"
 beside it, and whoever may make keys may make himself more of them than can be revoked.
 """
 
+ROLE: Final = "role:"
+"""What the scopes start with that name a role, see `roles`.
+
+`*` does not cover them: what a role stands for is known where it is configured, and may be anything.
+"""
+
+_RESERVED: Final = (MANAGEMENT, ROLE)
 _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 _METHOD: Final = re.compile(r"[A-Z][A-Z0-9-]{0,31}")
 _MAPPED_PREFIX: Final = 96  # ::ffff:0:0/96, RFC 4291 section 2.5.5.2
@@ -50,7 +67,7 @@ def covers(granted: str, wanted: str) -> bool:
     if granted == wanted:
         return True
     if granted == "*":
-        return not wanted.startswith(MANAGEMENT)
+        return not wanted.startswith(_RESERVED)
     return granted.endswith((".*", ":*")) and len(wanted) >= len(granted) and wanted.startswith(granted[:-1])
 
 
@@ -72,7 +89,7 @@ def has_any(granted: frozenset[str], wanted: Iterable[str]) -> bool:
 def covering(scope: str) -> frozenset[str]:
     """Return every scope that covers this one: what a store looks for when asked who may do something."""
     ends = [at for at, char in enumerate(scope) if char in ".:" and at + 1 < len(scope)]
-    every = () if scope.startswith(MANAGEMENT) else ("*",)
+    every = () if scope.startswith(_RESERVED) else ("*",)
     return frozenset({scope, *every, *(f"{scope[: at + 1]}*" for at in ends)})
 
 
@@ -88,7 +105,7 @@ class NetworkRules:
 
     def admit(self, address: str | None) -> bool:
         """Whether a peer with this address is allowed; one without an address (a Unix socket) is not."""
-        peer = None if address is None else _address(address)
+        peer = None if address is None else address_from(address)
         if peer is None:
             return False
         # `in` compares numbers only where the IP versions agree.
@@ -129,7 +146,8 @@ def network_rules(rules: Iterable[str]) -> NetworkRules:
     return NetworkRules(allow or EVERYWHERE.allow, deny)
 
 
-def _address(text: str) -> IPv4Address | IPv6Address | None:
+def address_from(text: str) -> Address | None:
+    """Return the address that a text is, an IPv4 one written as IPv6 as itself; None if it is none."""
     try:
         # A zone ("fe80::1%eth0") names an interface of this machine and is no part of the address.
         address = ip_address(text[:_LONGEST_ADDRESS].partition("%")[0])
@@ -219,7 +237,7 @@ def _with_head(methods: frozenset[str] | None) -> frozenset[str] | None:
     return methods | {"HEAD"} if methods is not None and "GET" in methods else methods
 
 
-# ---- both, as a request meets them ----
+# ---- all of them, as a request meets them ----
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,32 +247,51 @@ class Restrictions:
     Attributes:
         networks: None means everywhere.
         routes: None means every route.
+        origins: None means from every page, and from what is no page.
     """
 
     networks: NetworkRules | None
     routes: RouteRules | None
+    origins: OriginRules | None = None
 
-    def refusal(self, *, address: str | None, method: str, path: str | None) -> AuthenticationError | None:
-        """Return why a request is refused, or None.
+    def refusals(
+        self, *, address: str | None, method: str, path: str | None, origin: str | None
+    ) -> tuple[AuthenticationError, ...]:
+        """Return each reason for which a request is refused; none: it is not.
 
         Args:
-            address: Of the peer, as the server tells it; None if it has none.
+            address: Of the client; None if it has none, or it is unknown.
             method: In capitals; `WEBSOCKET` for a handshake.
             path: Decoded; None if its spelling is odd.
+            origin: What the one `Origin` says; None if there is none, or more than one.
         """
+        reasons: tuple[AuthenticationError, ...] = ()
         if self.networks is not None and not self.networks.admit(address):
-            return NetworkNotAllowed()
+            reasons = (NetworkNotAllowed(),)
+        if self.origins is not None and not self.origins.admit(origin):
+            reasons += (OriginNotAllowed(),)
         if self.routes is not None and not self.routes.admit(method, path):
-            return RouteNotAllowed()
-        return None
+            reasons += (RouteNotAllowed(),)
+        return reasons
+
+    def refusal(
+        self, *, address: str | None, method: str, path: str | None, origin: str | None
+    ) -> AuthenticationError | None:
+        """Return the first of the `refusals`, or None."""
+        reasons = self.refusals(address=address, method=method, path=path, origin=origin)
+        return reasons[0] if reasons else None
 
 
-def restrictions_of(networks: frozenset[str], routes: frozenset[str]) -> Restrictions | None:
+def restrictions_of(networks: frozenset[str], routes: frozenset[str], origins: frozenset[str]) -> Restrictions | None:
     """Return the parsed restrictions of a key; None where there are none, which the hot path tests first.
 
     Raises:
         InvalidRequest: A rule cannot be parsed.
     """
-    if not networks and not routes:
+    if not networks and not routes and not origins:
         return None
-    return Restrictions(network_rules(networks) if networks else None, route_rules(routes) if routes else None)
+    return Restrictions(
+        network_rules(networks) if networks else None,
+        route_rules(routes) if routes else None,
+        origin_rules(origins) if origins else None,
+    )

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Protocol, TypeAlias
 
 from asgi_apikey.errors import InvalidKey
+from asgi_apikey.measures import Charge, Reading
 from asgi_apikey.models import (
     Acknowledgement,
     At,
@@ -19,6 +20,7 @@ from asgi_apikey.models import (
     Change,
     Committed,
     CommittedMany,
+    DeadLetter,
     Held,
     HourlyUsage,
     Imported,
@@ -123,6 +125,33 @@ class KeyArchive(Protocol):
         ...
 
 
+class Meters(Protocol):
+    """What has been used of limits. Every method raises StoreUnavailable when that cannot be told in time."""
+
+    async def take(self, charges: Sequence[Charge], now: Instant) -> tuple[Reading, ...]:
+        """Take all charges or, where one of the meters has not as much, none; atomically, whoever else does so too.
+
+        Costs of 0 only ask; lower ones give back, which always succeeds.
+
+        Args:
+            charges: Of different meters of one group.
+            now: By the wall clock. Where processes share meters, their clocks should agree: one that is ahead gives
+                back too early by as much, once, and then makes the others wait.
+
+        Returns:
+            What each meter shows afterwards, in any order; `refused` on those for which nothing was taken.
+        """
+        ...
+
+    async def prune(self, now: Instant) -> None:
+        """Drop what says no more than that nothing was used."""
+        ...
+
+    async def close(self) -> None:
+        """Release everything; may be used again."""
+        ...
+
+
 class AuditLog(Protocol):
     """Reads the audit: entries are only ever written by changes, in their transactions.
 
@@ -168,6 +197,11 @@ class KeyRepository(KeyReader, UsageSink, Protocol):
     @property
     def audit(self) -> AuditLog:
         """The audit of the same store."""
+        ...
+
+    @property
+    def meters(self) -> Meters:
+        """What has been used of the limits of the same store's keys."""
         ...
 
     async def open(self, *, create: bool) -> None:
@@ -475,6 +509,41 @@ class ChangeFeed(Protocol):
 
     async def dismiss(self, worker: Worker) -> None:
         """Remove a registration whose beat is still the given one."""
+        ...
+
+
+class DeadLetters(Protocol):
+    """Messages that no endpoint has taken: the newest 10,000.
+
+    Every method raises StoreUnavailable when the store does not answer in time.
+    """
+
+    async def put(self, letters: Sequence[DeadLetter]) -> None:
+        """Keep them; one that is there already gets the new attempts, instant and reason."""
+        ...
+
+    async def page(self, after: str, *, limit: int) -> Sequence[DeadLetter]:
+        """Return those with a higher id, by id, at most `limit`."""
+        ...
+
+    async def remove(self, letter_ids: Sequence[str]) -> int:
+        """Remove them; return how many were there."""
+        ...
+
+
+class Notices(Protocol):
+    """What was told once and is not told again, for 400 days.
+
+    Every method raises StoreUnavailable when the store does not answer in time.
+    """
+
+    async def claim(self, notices: Sequence[tuple[str, str]], at: Instant) -> Collection[tuple[str, str]]:
+        """Note, in one transaction, what is about to be told; return those that nobody has noted before.
+
+        Args:
+            notices: Ids of keys, and what is told of them.
+            at: When.
+        """
         ...
 
 

@@ -71,7 +71,7 @@ class Rehasher:
             await self._repository.replace_digest(record.key_id, old=record.digest, new=new)
         except Undecidable as error:
             if not self._in_trouble:
-                _log.warning("digests could not be replaced yet: %s", error)
+                _log.warning("digests could not be replaced yet: %s", error, extra={"event": "rehash_delayed"})
             self._in_trouble = True
         else:
             self._in_trouble = False

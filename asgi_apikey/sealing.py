@@ -33,7 +33,7 @@ _RECORD: Final = b"asgi-apikey shared record 1\0"
 
 _MAC_LENGTH: Final = 32
 _FIELDS: Final = tuple(each.name for each in fields(KeyRecord))
-_SETS: Final = frozenset({"scopes", "tags", "networks", "routes"})
+_SETS: Final = frozenset({"scopes", "tags", "networks", "routes", "limits", "origins"})
 _FORMAT: Final = 1
 
 

@@ -221,7 +221,10 @@ class SharedRecords:
 
     def _note_unsealed(self) -> None:
         if not self.stats.unsealed:
-            _log.warning("the shared cache holds an entry that nobody with our cache_secret has written; it is ignored")
+            _log.warning(
+                "the shared cache holds an entry that nobody with our cache_secret has written; it is ignored",
+                extra={"event": "shared_cache_forged"},
+            )
         self.stats.unsealed += 1
 
 

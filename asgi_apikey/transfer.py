@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -149,6 +149,19 @@ class Transfer:
                 progress = replace(progress, complete=done == promised)
             yield progress
 
+    async def add(self, records: Sequence[KeyRecord], *, actor: Actor = _NOBODY) -> Imported:
+        """Add those records that are not there, in one transaction; a few hundred of them.
+
+        Args:
+            records: With digests that were made elsewhere.
+            actor: Who imports, for the audit.
+
+        Raises:
+            InvalidRequest: A value cannot be stored; nothing was added.
+            StoreUnavailable: The repository did not answer.
+        """
+        return await self._background.run(partial(self._put, records, actor))
+
     def _read(self, batch: list[tuple[int, str]]) -> tuple[list[KeyRecord], int | None]:
         records: list[KeyRecord] = []
         promised: int | None = None
@@ -169,7 +182,7 @@ class Transfer:
                 raise InvalidRequest(f"line {number}: another export begins here")
         return records, promised
 
-    async def _put(self, records: list[KeyRecord], actor: Actor) -> Imported:
+    async def _put(self, records: Sequence[KeyRecord], actor: Actor) -> Imported:
         if not records:
             return Imported((), (), ())
         name = lifecycle.line(actor.name, "actor", most=lifecycle.MAX_NAME)

@@ -106,7 +106,8 @@ class UsageRecorder:
 
     def counted(self) -> int:
         """Return how many accepted requests were counted since the start, dropped ones too; looks at every tally."""
-        return self._gone + int(sum(tally.uses for tally in self._counts.values()))
+        # A copy, made in one step: metrics are read in threads, and a dictionary must not change while it is looked at.
+        return self._gone + int(sum(tally.uses for tally in list(self._counts.values())))
 
     def refuse(self, key_id: str, reason: str) -> None:
         """Count one refused request of a key that exists. Never on the hot path."""
@@ -157,7 +158,12 @@ class UsageRecorder:
                 self._restore(held)
         except Undecidable as error:
             if waiting:
-                _log.warning("usage of %d keys could not be written yet: %s", len(waiting), error)
+                _log.warning(
+                    "usage of %d keys could not be written yet: %s",
+                    len(waiting),
+                    error,
+                    extra={"event": "usage_delayed"},
+                )
         finally:
             self._restore(waiting)
 
@@ -177,7 +183,11 @@ class UsageRecorder:
 
     def _give_up(self, batch: Sequence[Usage]) -> None:
         """Note what may never be written, since it must not be written twice."""
-        _log.warning("usage of %d keys may not have been written; it is not written again", len(batch))
+        _log.warning(
+            "usage of %d keys may not have been written; it is not written again",
+            len(batch),
+            extra={"event": "usage_dropped"},
+        )
         self.dropped += sum(map(_requests, batch))
 
     def _taken(self) -> list[Usage]:
@@ -205,7 +215,7 @@ class UsageRecorder:
         try:
             await self._prune()
         except Undecidable as error:
-            _log.warning("old usage could not be removed yet: %s", error)
+            _log.warning("old usage could not be removed yet: %s", error, extra={"event": "usage_unpruned"})
 
     def _start_timer(self, now: Seconds) -> None:
         if self._closers:

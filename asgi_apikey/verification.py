@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from asgi_apikey.errors import DisabledKey, ExpiredKey, InvalidKey, NotYetValid, RevokedKey, WrongEnvironment
+from asgi_apikey.measures import Meter
 from asgi_apikey.models import Instant, KeyRecord, Metadata, Principal, Status
-from asgi_apikey.policy import restrictions_of
+from asgi_apikey.policy import Restrictions, restrictions_of
 
 _REJECTIONS: dict[Status, type[InvalidKey]] = {
     Status.REVOKED: RevokedKey,
@@ -48,16 +49,23 @@ def next_turn(record: KeyRecord, now: Instant) -> Instant | None:
     return min(turns, default=None)
 
 
-def principal_of(record: KeyRecord, *, account: Metadata | None = None) -> Principal:
+def principal_of(
+    record: KeyRecord, *, account: Metadata | None = None, limits: tuple[Meter, ...] | None = None
+) -> Principal:
     """Return the principal that a request with this record's key speaks for.
 
     Args:
         record: Of a key that may be used.
         account: What is known about its owner.
+        limits: What is counted for each request.
 
     Raises:
         InvalidRequest: A restriction of the record cannot be parsed: it was stored by other means than ours.
     """
+    restrictions = restrictions_of(record.networks, record.routes, record.origins)
+    if restrictions is None and limits is not None:
+        # So that the hot path has one thing to look at, not two.
+        restrictions = Restrictions(None, None)
     return Principal(
         key_id=record.key_id,
         owner=record.owner,
@@ -67,6 +75,7 @@ def principal_of(record: KeyRecord, *, account: Metadata | None = None) -> Princ
         scopes=record.scopes,
         metadata=record.metadata,
         expires_at=record.expires_at,
-        restrictions=restrictions_of(record.networks, record.routes),
+        restrictions=restrictions,
         account=account,
+        limits=limits,
     )

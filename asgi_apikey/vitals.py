@@ -25,6 +25,16 @@ class Vitals:
         lease: Seconds for which the change feed's last answer may be trusted yet; 0: it is not trusted now, as in a
             process without requests; None: there is no feed.
         position: Of the change feed, up to which everything is applied here; None: unknown now.
+        feed_age: Seconds since the change feed was last asked and answered; None: there is no feed, or it never was.
+        feed_failures: Attempts to read the change feed that failed.
+        confirmed: Changes of this process that were known everywhere when their verb returned.
+        unconfirmed: Those of which that was not known.
+        would_refuse: Requests that a restriction on trial would have refused, by the code of the answer.
+        limited: Requests with limits by what became of them; empty where nobody has asked.
+        events_told: Events that a hook has taken.
+        events_dropped: Events for which a hook was too slow.
+        events_failed: Events over which a hook has failed.
+        messages: Messages to webhooks by what became of them; empty without webhooks.
     """
 
     hits: int
@@ -38,3 +48,13 @@ class Vitals:
     usage_dropped: int = 0
     lease: Seconds | None = None
     position: int | None = None
+    feed_age: Seconds | None = None
+    feed_failures: int = 0
+    confirmed: int = 0
+    unconfirmed: int = 0
+    would_refuse: Mapping[str, int] = field(default_factory=dict)
+    limited: Mapping[str, int] = field(default_factory=dict)
+    events_told: int = 0
+    events_dropped: int = 0
+    events_failed: int = 0
+    messages: Mapping[str, int] = field(default_factory=dict)

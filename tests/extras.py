@@ -6,7 +6,11 @@ from typing import Final
 
 OPTIONAL: Final[dict[str, str | tuple[str, ...]]] = {
     "aiosqlite": "asgi_apikey.repositories.sqlite",
-    "asyncpg": ("asgi_apikey.repositories.postgres", "asgi_apikey.invalidation.postgres"),
+    "asyncpg": (
+        "asgi_apikey.repositories.postgres",
+        "asgi_apikey.invalidation.postgres",
+        "asgi_apikey.adopted.postgres",
+    ),
     "bcrypt": "asgi_apikey.hashers.bcrypt",
     "click": "asgi_apikey.cli",
     "databases": "asgi_apikey.repositories.databases",
@@ -15,7 +19,9 @@ OPTIONAL: Final[dict[str, str | tuple[str, ...]]] = {
         "asgi_apikey.redisclient",
         "asgi_apikey.invalidation.redis",
         "asgi_apikey.caches.redis",
+        "asgi_apikey.limiters.redis",
     ),
+    "limits": "asgi_apikey.limiters.rates",
     "jwt": ("asgi_apikey.jwt", "asgi_apikey.service.tokens"),
     "guardpost": "asgi_apikey.contrib.blacksheep",
     "blacksheep": "asgi_apikey.contrib.blacksheep",
@@ -36,6 +42,8 @@ OPTIONAL: Final[dict[str, str | tuple[str, ...]]] = {
     ),
     "uvicorn": "asgi_apikey.service.server",
     "prometheus_client": "asgi_apikey.metrics.prometheus",
+    "opentelemetry": "asgi_apikey.metrics.opentelemetry",
+    "httpx": "asgi_apikey.webhooks.httpx",
 }
 """Library of an extra -> the only module, or package, that imports it; one for each plug, where it is for several."""
 

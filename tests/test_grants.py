@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asgi_apikey.grants import EVERYTHING, Grant, excess, grant_of
+from asgi_apikey.limits import UNLIMITED
 from asgi_apikey.models import KeyRecord
+from asgi_apikey.origins import origin_rules
 from asgi_apikey.policy import EVERY_ROUTE, EVERYWHERE, missing_scopes, network_rules, route_rules
 
 ALL = Grant(
@@ -21,6 +23,8 @@ ALL = Grant(
     environments=EVERYTHING,
     networks=EVERYWHERE,
     routes=EVERY_ROUTE,
+    limits=UNLIMITED,
+    origins=EVERYTHING,
     until=math.inf,
 )
 
@@ -34,6 +38,8 @@ ADDRESSES += ["::ffff:10.0.0.1"]
 PATTERNS = ["/*", "/a/*", "/a/b/*", "/a", "/a/b", "/a/b/c", "/b"]
 PATHS = ["/", "/a", "/a/", "/a/b", "/a/b/c", "/a/c", "/b", "/b/a"]
 METHODS = ["GET", "HEAD", "POST", "WEBSOCKET"]
+PAGES = ["https://a.example.com", "https://b.example.com", "https://*.example.com", "https://*.b.example.com"]
+ORIGINS = [None, "https://example.com", "https://a.b.example.com", *PAGES[:2], "https://c.example.com", "null"]
 TIMES = [1.0, 2.0, 3.0, math.inf]
 
 rules = st.one_of(
@@ -56,6 +62,7 @@ grants = st.builds(
     environments=names,
     networks=networks.map(network_rules) | st.just(Grant().networks),
     routes=st.frozensets(rules, min_size=1).map(route_rules) | st.just(Grant().routes),
+    origins=st.frozensets(st.sampled_from(PAGES)) | st.just(EVERYTHING),
     until=st.sampled_from([-math.inf, *TIMES]),
 )
 
@@ -67,6 +74,11 @@ def doable(grant: Grant) -> set[tuple[str, object]]:
     }
     found |= {("networks", address) for address in ADDRESSES if grant.networks.admit(address)}
     found |= {("routes", (method, path)) for method in METHODS for path in PATHS if grant.routes.admit(method, path)}
+    found |= {
+        ("origins", origin)
+        for origin in ORIGINS
+        if grant.origins is EVERYTHING or origin_rules(grant.origins).admit(origin)  # type: ignore[arg-type]
+    }
     for what in ("tenants", "owners", "environments"):
         allowed = getattr(grant, what)
         found |= {(what, name) for name in [*NAMES, "z"] if allowed is EVERYTHING or name in allowed}
@@ -117,9 +129,24 @@ def test_networks_are_compared_by_what_they_allow(one: object, other: object) ->
 def test_absent_means_none() -> None:
     """From an empty grant, nothing can be given; an empty one is within everything, even there."""
     assert set(excess(ALL, Grant())) == {
-        "scopes", "tenants", "owners", "environments", "networks", "routes", "until",
+        "scopes", "tenants", "owners", "environments", "networks", "routes", "limits", "origins", "until",
     }  # fmt: skip
     assert excess(Grant(), Grant()) == ()
+
+
+def test_who_is_limited_hands_on_no_more() -> None:
+    """As much or less of each limit, and none may be left out; more limits than the granter has do no harm."""
+    granter = replace(ALL, limits=grant_of(limited("100/minute", "quota 2000/day")).limits)
+
+    for limits in (("100/minute", "quota 2000/day"), ("1/second", "quota 5", "credits 3")):
+        assert excess(replace(ALL, limits=grant_of(limited(*limits)).limits), granter) == ()
+    for limits in ((), ("100/minute",), ("101/minute", "quota 2000/day"), ("100/minute", "quota 2001/day")):
+        assert excess(replace(ALL, limits=grant_of(limited(*limits)).limits), granter) == ("limits",)
+
+
+def limited(*limits: str) -> KeyRecord:
+    """A key with these limits."""
+    return KeyRecord(key_id="k", digest="d", owner="x", created_at=0.0, limits=frozenset(limits))
 
 
 def test_two_halves_are_within_the_whole_and_the_whole_within_two_halves() -> None:

@@ -900,3 +900,15 @@ async def test_a_key_id_that_is_taken_twice_never_escapes_as_such() -> None:
 
     with pytest.raises(StoreUnavailable):
         await wired.issue()
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "enable"])
+async def test_a_whole_key_in_place_of_its_id_goes_nowhere(verb: str) -> None:
+    """Neither into the store's statements nor into the text of the error."""
+    wired = Wired()
+    issued = await wired.issue()
+    change = VERBS.get(verb, lambda wired, key_id, version: wired.issuer.enable(key_id, version=version))
+
+    with pytest.raises(InvalidRequest) as info:
+        await change(wired, issued.key, None)
+    assert issued.key[-39:] not in str(info.value)

@@ -167,8 +167,8 @@ async def test_an_expired_key_is_not_amended_into_a_third_live_one(keys: APIKeys
 
 
 async def test_the_rights_go_with_the_rotation(keys: APIKeys) -> None:
-    """Tags, networks and routes, which are where it may be used, too."""
-    rights = {"tags": {"ci"}, "networks": {"10.0.0.0/8"}, "routes": {"GET /x"}}
+    """Tags, and networks, routes and origins, which are where it may be used, too."""
+    rights = {"tags": {"ci"}, "networks": {"10.0.0.0/8"}, "routes": {"GET /x"}, "origins": {"https://a.example"}}
     first = await keys.issue(owner="acme", **rights)  # type: ignore[arg-type]
 
     second = await keys.rotate(first.record.key_id)
@@ -252,7 +252,9 @@ async def test_many_keys_are_revoked_at_once(keys: APIKeys) -> None:
     assert await lets_in(keys, missed)
 
 
-@pytest.mark.parametrize("criteria", [{}, {"sort": "name"}, {"revoked": True, "ascending": True}])
+@pytest.mark.parametrize(
+    "criteria", [{}, {"sort": "name"}, {"revoked": True, "ascending": True}, {"name_contains": ""}]
+)
 async def test_all_keys_are_never_revoked_by_leaving_something_out(keys: APIKeys, criteria: dict[str, Any]) -> None:
     """At least one filter must be there."""
     with pytest.raises(InvalidRequest, match="filter"):

@@ -107,6 +107,7 @@ def test_the_request_id_is_told(layout: type[JSONLines | TextLines]) -> None:
         f"postgresql://app:{PEPPER}x@db/keys",
         f"redis://:{KEY[-20:]}@cache",
     ],
+    ids=[f"line {number}" for number in range(1, 14)],
 )
 @pytest.mark.parametrize("layout", [JSONLines, TextLines])
 def test_no_secret_gets_through(layout: type[JSONLines | TextLines], text: str) -> None:

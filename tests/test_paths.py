@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asgi_apikey.paths import is_pattern, is_plain, is_plainly_escaped, matches
+from asgi_apikey.paths import is_pattern, is_plain, is_plainly_escaped, matches, whole_path
 from tests.asgi.corpus.paths import PLAIN, decoded
 
 
@@ -51,3 +51,21 @@ def test_a_subtree_covers_what_lies_below(segments: list[str], depth: int) -> No
     assert matches(f"{stem}*", path) == path.startswith(stem)
     assert matches(path, path)
     assert not matches(f"{path}/*", path)
+
+
+@pytest.mark.parametrize(
+    ("path", "raw_path", "root_path", "whole"),
+    [
+        ("/a", b"/a", "", "/a"),
+        ("/a b/\u00e9", b"/a%20b/%C3%A9?x=%2f", "", "/a b/\u00e9"),
+        ("/m/a", b"/m/a", "/m", "/m/a"),
+        ("/a", b"/m/a", "/m", "/m/a"),
+        ("/a", b"/m/a", "", None),
+        ("/a", b"/m/a", "/n", None),
+        ("/a", None, "/m", "/a"),
+        ("/a", "/a", "", "/a"),
+    ],
+)
+def test_the_whole_path_is_what_was_asked_for(path: str, raw_path: object, root_path: str, whole: str | None) -> None:
+    """With what a router has taken off; None if it says nowhere what that was."""
+    assert whole_path(path, raw_path, root_path) == whole

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asgi_apikey.errors import InvalidRequest, NetworkNotAllowed, RouteNotAllowed
+from asgi_apikey.errors import InvalidRequest, NetworkNotAllowed, OriginNotAllowed, RouteNotAllowed
 from asgi_apikey.policy import (
     covering,
     covers,
@@ -19,6 +21,16 @@ from asgi_apikey.policy import (
     route_rules,
     route_text,
 )
+
+
+class Request(TypedDict):
+    """What restrictions are asked about."""
+
+    address: str | None
+    method: str
+    path: str | None
+    origin: str | None
+
 
 SCOPES = st.frozensets(st.text(min_size=1, max_size=3))
 SEGMENTED = st.lists(st.sampled_from(["a", "b", "*", "apikeys"]), min_size=1, max_size=3).flatmap(
@@ -238,20 +250,36 @@ def test_what_is_no_route_is_refused(rule: object) -> None:
 
 def test_a_key_without_rules_has_no_restrictions() -> None:
     """Which the hot path tests first."""
-    assert restrictions_of(frozenset(), frozenset()) is None
+    assert restrictions_of(frozenset(), frozenset(), frozenset()) is None
 
 
 def test_the_first_restriction_that_refuses_is_named() -> None:
-    """The network before the route; each alone restricts nothing else."""
-    networks, routes = frozenset({"10.0.0.0/8"}), frozenset({"GET /x"})
-    both = restrictions_of(networks, routes)
-    from_here, for_this = restrictions_of(networks, frozenset()), restrictions_of(frozenset(), routes)
+    """The network before the origin before the route."""
+    every = restrictions_of(frozenset({"10.0.0.0/8"}), frozenset({"GET /x"}), frozenset({"https://a.example"}))
+    good: Request = {"address": "10.0.0.1", "method": "GET", "path": "/x", "origin": "https://a.example"}
 
-    assert both is not None
-    assert isinstance(both.refusal(address="11.0.0.1", method="POST", path="/y"), NetworkNotAllowed)
-    assert isinstance(both.refusal(address="10.0.0.1", method="POST", path="/y"), RouteNotAllowed)
-    assert both.refusal(address="10.0.0.1", method="GET", path="/x") is None
+    assert every is not None
+    assert every.refusal(**good) is None
+    assert isinstance(every.refusal(address="11.0.0.1", method="POST", path="/x", origin=None), NetworkNotAllowed)
+    assert isinstance(every.refusal(address="10.0.0.1", method="POST", path="/x", origin=None), OriginNotAllowed)
+    assert isinstance(every.refusal(**good | {"method": "POST"}), RouteNotAllowed)
+    assert [each.code for each in every.refusals(address=None, method="", path=None, origin=None)] == [
+        "network_not_allowed",
+        "origin_not_allowed",
+        "route_not_allowed",
+    ]
+
+
+def test_each_restriction_alone_restricts_nothing_else() -> None:
+    """What is not in the record is not asked for."""
+    nothing: frozenset[str] = frozenset()
+    from_here = restrictions_of(frozenset({"10.0.0.0/8"}), nothing, nothing)
+    for_this = restrictions_of(nothing, frozenset({"GET /x"}), nothing)
+    by_page = restrictions_of(nothing, nothing, frozenset({"https://a.example"}))
+
     assert from_here is not None
-    assert from_here.refusal(address="10.0.0.1", method="POST", path=None) is None
+    assert from_here.refusal(address="10.0.0.1", method="POST", path=None, origin=None) is None
     assert for_this is not None
-    assert for_this.refusal(address=None, method="GET", path="/x") is None
+    assert for_this.refusal(address=None, method="GET", path="/x", origin=None) is None
+    assert by_page is not None
+    assert by_page.refusal(address=None, method="", path=None, origin="https://a.example") is None

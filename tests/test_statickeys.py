@@ -203,7 +203,9 @@ async def test_a_digest_that_cannot_be_compared_stops_the_start() -> None:
     assert OURS.key not in str(caught.value)
 
 
-@pytest.mark.parametrize("key", ["password", OURS.key[:-1] + ("x" if OURS.key[-1] != "x" else "y")])
+@pytest.mark.parametrize(
+    "key", ["password", OURS.key[:-1] + ("x" if OURS.key[-1] != "x" else "y")], ids=["guessable", "misspelt"]
+)
 def test_a_bad_declared_key_stops_the_construction(key: str) -> None:
     """A guessable one, or one of ours that was mistyped: what it looks like is not repeated."""
     if key.startswith("ak_live"):

@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 from asgi_apikey.asgi.types import Scope
 from asgi_apikey.errors import ConfigurationError
-from asgi_apikey.paths import is_plain, is_plainly_escaped
+from asgi_apikey.paths import is_plain, is_plainly_escaped, whole_path
 
 
 class ExemptPaths:
@@ -32,11 +32,16 @@ class ExemptPaths:
         self._subtrees = tuple(path.removesuffix("*") for path in paths if path.endswith("/*"))
 
     def matches(self, scope: Scope) -> bool:
-        """Whether the request's path is exempt; a path in any unusual spelling never is."""
+        """Whether the request's path is exempt.
+
+        A path in any unusual spelling never is, nor one that is not what was asked for: Litestar takes mounts off the
+        path before its middleware sees it, and `/mounted/health` must not be `/health`.
+        """
         path = _route_path(scope)
         if path not in self._exact and not path.startswith(self._subtrees):
             return False
-        return is_plain(path) and is_plain(scope["path"]) and is_plainly_escaped(scope.get("raw_path"))
+        whole = whole_path(scope["path"], scope.get("raw_path"), scope.get("root_path") or "")
+        return whole is not None and is_plain(path) and is_plain(whole) and is_plainly_escaped(scope.get("raw_path"))
 
 
 def _route_path(scope: Scope) -> str:

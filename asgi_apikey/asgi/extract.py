@@ -7,8 +7,11 @@ than one method). Nothing is split, folded or repaired: two proxies rarely agree
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from asgi_apikey.asgi.cookies import cookie_values, without_cookie
 from asgi_apikey.asgi.query import QueryParameter
+from asgi_apikey.asgi.subprotocol import credentials_in
 from asgi_apikey.asgi.types import Headers
 from asgi_apikey.errors import AmbiguousCredential, ConfigurationError, MalformedKey
 
@@ -67,14 +70,19 @@ class Extractor:
         """Whether the query string is an enabled place, so that it has to be redacted."""
         return self._query is not None
 
-    def find(self, headers: Headers, query_string: bytes) -> bytes | None:
+    def find(self, headers: Headers, query_string: bytes, offered: Iterable[str] = ()) -> bytes | None:
         """Return the presented key, or None if no enabled place carries a credential.
+
+        Args:
+            headers: The header lines.
+            query_string: As it came.
+            offered: Subprotocols of a WebSocket, where they are a place.
 
         Raises:
             AmbiguousCredential: A field occurs twice, even with equal values, or two enabled places carry something.
             MalformedKey: The one credential there is cannot be read: empty, or not written as its place demands.
         """
-        found = self._in_all_places(headers, query_string)
+        found = self._in_all_places(headers, query_string) + credentials_in(offered)
         if not found:
             return None
         if len(found) > 1:

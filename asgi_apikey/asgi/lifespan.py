@@ -83,7 +83,11 @@ class _Course:
         try:
             await self._keys.open()
         except Undecidable as error:
-            _logger.warning("starting without the key store, requests are answered 503 until it is there: %s", error)
+            _logger.warning(
+                "starting without the key store, requests are answered 503 until it is there: %s",
+                error,
+                extra={"event": "starting_without_store"},
+            )
         except ConfigurationError as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return False
@@ -96,7 +100,9 @@ class _Course:
             if self._startup_answered:
                 raise
             # What servers do in their place: an application that raises here does not support lifespans.
-            _logger.warning("the application does not support lifespans: %s", described(error))
+            _logger.warning(
+                "the application does not support lifespans: %s", described(error), extra={"event": "no_lifespan"}
+            )
 
     async def _stand_in(self, receive: Receive, send: Send) -> None:
         """Answer what the application has left unanswered."""
@@ -126,6 +132,12 @@ class _Course:
             try:
                 await self._keys.close()
             except Undecidable as error:
-                _logger.warning("closing without the key store; what was pending is lost: %s", error)
+                _logger.warning(
+                    "closing without the key store; what was pending is lost: %s",
+                    error,
+                    extra={"event": "closing_without_store"},
+                )
         if bound.cancelled_caught:
-            _logger.warning("closing took more than %s seconds and was given up", CLOSING_TIME)
+            _logger.warning(
+                "closing took more than %s seconds and was given up", CLOSING_TIME, extra={"event": "closing_timed_out"}
+            )

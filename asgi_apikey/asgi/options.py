@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TypedDict
 
+from asgi_apikey.asgi.connections import Live
 from asgi_apikey.asgi.refusals import OnRefusal
 from asgi_apikey.asgi.types import TokenVerifier
+from asgi_apikey.asgi.websockets import WebSockets
 
 
 class MiddlewareOptions(TypedDict, total=False):
@@ -25,3 +27,8 @@ class MiddlewareOptions(TypedDict, total=False):
     on_refusal: OnRefusal | None
     allow_preflight: bool
     realm: str
+    websockets: WebSockets
+    live: Live | None
+    trusted_proxies: Collection[str]
+    forwarded_header: str
+    report_only: Collection[str]

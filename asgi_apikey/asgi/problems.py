@@ -6,7 +6,10 @@
 | AmbiguousCredential | 400 | ambiguous_credential |
 | InvalidKey and everything below it, any other AuthenticationError | 401 | invalid_key |
 | MissingScope | 403 | missing_scope |
+| NetworkNotAllowed, OriginNotAllowed, RouteNotAllowed | 403 | as named |
+| TooManyConnections | 429 | too_many_connections |
 | RateLimited | 429 | rate_limited |
+| RateExceeded, QuotaExceeded, any other LimitExceeded | 429 | rate_exceeded, quota_exceeded, limit_exceeded |
 | StoreUnavailable, Overloaded, any other Undecidable | 503 | store_unavailable, overloaded, undecidable |
 | GrantExceeded | 403 | grant_exceeded |
 | KeyNotFound | 404 | key_not_found |
@@ -38,14 +41,19 @@ from asgi_apikey.errors import (
     KeyExists,
     KeyLimitReached,
     KeyNotFound,
+    LimitExceeded,
     MissingCredential,
     MissingScope,
     NetworkNotAllowed,
+    OriginNotAllowed,
     Overloaded,
+    QuotaExceeded,
+    RateExceeded,
     RateLimited,
     RouteNotAllowed,
     StaleRecord,
     StoreUnavailable,
+    TooManyConnections,
     Undecidable,
 )
 from asgi_apikey.models import NO_METADATA, JSONValue, Metadata, Seconds
@@ -129,10 +137,19 @@ TABLE: Final[Mapping[type, Problem]] = {
     NetworkNotAllowed: Problem(
         403, "network_not_allowed", "Address not allowed", "The API key may not be used from this address."
     ),
+    OriginNotAllowed: Problem(
+        403, "origin_not_allowed", "Origin not allowed", "The API key may not be used from this web page."
+    ),
     RouteNotAllowed: Problem(
         403, "route_not_allowed", "Route not allowed", "The API key may not be used for this method and path."
     ),
+    TooManyConnections: Problem(
+        429, "too_many_connections", "Too many connections", "Close a connection of this API key before the next one."
+    ),
     RateLimited: Problem(429, "rate_limited", "Too many failed attempts", "Wait before trying again."),
+    LimitExceeded: Problem(429, "limit_exceeded", "Limit reached", "The API key has been used as much as it may be."),
+    RateExceeded: Problem(429, "rate_exceeded", "Too many requests", "The API key is used too often. Slow down."),
+    QuotaExceeded: Problem(429, "quota_exceeded", "Quota used up", "The API key has been used as much as it may be."),
     StoreUnavailable: Problem(503, "store_unavailable", _UNDECIDABLE.title, _UNDECIDABLE.detail),
     Overloaded: Problem(503, "overloaded", _UNDECIDABLE.title, _UNDECIDABLE.detail),
     Undecidable: _UNDECIDABLE,
@@ -204,6 +221,9 @@ class Answers:
             return self._render(problem, scope=_scope_attribute(error.required))
         if isinstance(error, RateLimited | Undecidable):
             return self._later(problem, error.retry_after)
+        if isinstance(error, LimitExceeded) and error.retry_after is not None:
+            # Said as it is: a day's quota is not back in an hour.
+            return self._later(problem, error.retry_after, longest=math.inf)
         return self._later(problem, 1.0) if problem is _UNDECIDABLE else self._ready[problem]
 
     def detailed_answer_to(self, error: APIKeyError) -> Answer:
@@ -215,9 +235,9 @@ class Answers:
         problem = problem_of(error)
         return _answer(problem.status, problem.body(evidence), later)
 
-    def _later(self, problem: Problem, seconds: Seconds) -> Answer:
+    def _later(self, problem: Problem, seconds: Seconds, *, longest: Seconds = _LONGEST_RETRY) -> Answer:
         ready = self._ready[problem]
-        return Answer(ready.status, (*ready.headers, (b"retry-after", _whole_seconds(seconds))), ready.body)
+        return Answer(ready.status, (*ready.headers, (b"retry-after", _whole_seconds(seconds, longest))), ready.body)
 
     def _render(self, problem: Problem, *, scope: str = "") -> Answer:
         challenges = [(b"www-authenticate", each.encode()) for each in self._challenges(problem, scope)]
@@ -252,8 +272,8 @@ def _scope_attribute(required: frozenset[str]) -> str:
     return f', scope="{" ".join(names)}"' if names else ""
 
 
-def _whole_seconds(seconds: Seconds) -> bytes:
-    """Seconds for `Retry-After` (RFC 9110 section 10.2.3): at least one, rounded up, an hour at most."""
+def _whole_seconds(seconds: Seconds, longest: Seconds = _LONGEST_RETRY) -> bytes:
+    """Seconds for `Retry-After` (RFC 9110 section 10.2.3): at least one, rounded up, usually an hour at most."""
     if not seconds > 1.0:  # also NaN
         return b"1"
-    return b"%d" % math.ceil(min(seconds, _LONGEST_RETRY))
+    return b"%d" % math.ceil(min(seconds, longest))

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeAlias
 
+from asgi_apikey.asgi.closing import ACCEPTED, POLICY_VIOLATION, accept_message, close_message
 from asgi_apikey.asgi.problems import Answer, Answers
 from asgi_apikey.asgi.types import ASGIApp, Message, Receive, Scope, Send
 from asgi_apikey.errors import APIKeyError, AuthenticationError, Undecidable
@@ -13,9 +14,6 @@ from asgi_apikey.tracebacks import described
 
 OnRefusal: TypeAlias = Callable[[APIKeyError], ASGIApp]
 """Makes the application that answers a refused request."""
-
-POLICY_VIOLATION = 1008
-"""WebSocket close code (RFC 6455 section 7.4.1). Before the handshake is accepted, servers turn it into a 403."""
 
 _logger = logging.getLogger("asgi_apikey")
 
@@ -28,11 +26,13 @@ class Refusals:
         on_refusal: Replaces them: called with the error, returns an ASGI application, which then speaks to the
             client. What it cannot do is let the request in. If it raises before it has answered, or never answers,
             the standard answer is sent.
+        close_codes: Whether a refused WebSocket is accepted and closed, so that browsers can tell why.
     """
 
-    def __init__(self, answers: Answers, *, on_refusal: OnRefusal | None = None) -> None:
+    def __init__(self, answers: Answers, *, on_refusal: OnRefusal | None = None, close_codes: bool = False) -> None:
         self._answers = answers
         self._on_refusal = on_refusal
+        self._close_codes = close_codes
 
     def standard_answer(self, error: APIKeyError) -> Answer:
         """Return what is sent where `on_refusal` says nothing."""
@@ -51,6 +51,10 @@ class Refusals:
                 return
             receive = _replaying(handshake, receive)
         if self._on_refusal is not None and await _answered(self._on_refusal, error, scope, receive, send):
+            return
+        if scope["type"] == "websocket" and (self._close_codes or ACCEPTED in scope):
+            await send(accept_message(scope))
+            await send(close_message(error))
             return
         await _send(self._answers.answer_to(error), scope, send)
 
@@ -76,7 +80,8 @@ def _offers_denial(scope: Scope) -> bool:
 async def _answered(on_refusal: OnRefusal, error: APIKeyError, scope: Scope, receive: Receive, send: Send) -> bool:
     """Let the application's own words answer; whether they did."""
     started = False
-    denial_possible = _offers_denial(scope)
+    # One that was accepted before its key was known makes a code of a response.
+    denial_possible = _offers_denial(scope) or ACCEPTED in scope
 
     async def watched(message: Message) -> None:
         nonlocal started
@@ -90,7 +95,11 @@ async def _answered(on_refusal: OnRefusal, error: APIKeyError, scope: Scope, rec
     except Exception as failure:
         if started:
             raise
-        _logger.error("on_refusal failed, the standard answer is sent: %s", described(failure))
+        _logger.error(
+            "on_refusal failed, the standard answer is sent: %s",
+            described(failure),
+            extra={"event": "on_refusal_failed"},
+        )
     return started
 
 
@@ -106,5 +115,9 @@ def _replaying(first: Message, receive: Receive) -> Receive:
 def _as_refusal(reason: Exception) -> APIKeyError:
     if isinstance(reason, AuthenticationError | Undecidable):
         return reason
-    _logger.error("a request was refused because it could not be decided: %s", described(reason))
+    _logger.error(
+        "a request was refused because it could not be decided: %s",
+        described(reason),
+        extra={"event": "request_undecided"},
+    )
     return Undecidable()

@@ -11,6 +11,7 @@ from functools import partial
 
 from asgi_apikey.asgi.admission import admission_of
 from asgi_apikey.asgi.checks import required_scopes
+from asgi_apikey.asgi.connection import demand
 from asgi_apikey.asgi.problems import Answers
 from asgi_apikey.asgi.refusals import Refusals
 from asgi_apikey.asgi.types import ASGIApp, Receive, Scope, Send
@@ -73,7 +74,8 @@ def _guarded(app: ASGIApp, refusal_to: Callable[[Principal | None], APIKeyError 
         if admission is None:
             _logger.error(
                 "require() or require_any() stands where no APIKeyMiddleware is around it; "
-                "wrap the whole application in one"
+                "wrap the whole application in one",
+                extra={"event": "no_middleware"},
             )
             await stranded.refuse(Undecidable(), scope, receive, send)
             return
@@ -82,6 +84,7 @@ def _guarded(app: ASGIApp, refusal_to: Callable[[Principal | None], APIKeyError 
         if refusal is not None:
             await refusals.refuse(refusal, scope, receive, send)
             return
+        demand(scope, principal, refusal_to)
         await app(scope, receive, send)
 
     return guarded

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from asgi_apikey.asgi.refusals import POLICY_VIOLATION
+from asgi_apikey.asgi.closing import POLICY_VIOLATION
 from asgi_apikey.asgi.types import ASGIApp, Receive, Scope, Send
 from asgi_apikey.errors import ConfigurationError
 from asgi_apikey.paths import is_plain, is_plainly_escaped

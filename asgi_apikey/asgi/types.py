@@ -5,9 +5,10 @@ Source: ASGI 3.0, https://asgi.readthedocs.io/en/latest/specs/main.html
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
+from asgi_apikey.measures import Reading
 from asgi_apikey.models import Principal
 
 # ASGI defines scopes and messages as open dictionaries of mixed values, and `Any` is what every server, framework
@@ -38,6 +39,24 @@ class TokenVerifier(Protocol):
         Raises:
             AuthenticationError: The token authenticates nobody.
             Undecidable: That cannot be told now.
+        """
+        ...
+
+
+class RequestLimiter(Protocol):
+    """All that the middleware needs to know about limits."""
+
+    async def take(self, principal: Principal, *, method: str, path: str | None) -> Sequence[Reading]:
+        """Take what a request costs and return what is left.
+
+        Args:
+            principal: Who sends it.
+            method: In capitals; `WEBSOCKET` for a handshake.
+            path: Decoded; None if its spelling is odd.
+
+        Raises:
+            LimitExceeded: There was not enough, and nothing was taken.
+            Undecidable: It could not be told.
         """
         ...
 
@@ -73,6 +92,15 @@ class Keys(Protocol):
             AuthenticationError: The key authenticates nobody, or there were too many failures.
             Undecidable: That cannot be told now.
         """
+        ...
+
+    async def reaffirm(self, presented: bytes, *, client: str | None = None) -> Principal:
+        """Do what `authenticate` does, for a request that was let in and had to wait since; it is not counted again."""
+        ...
+
+    @property
+    def limiter(self) -> RequestLimiter:
+        """Who counts the requests of principals with limits."""
         ...
 
     async def open(self) -> None:

@@ -38,6 +38,8 @@ class LocalCache:
     """
 
     recall: Callable[[bytes], Verdict]
+    on_change: Callable[[], None]
+    """Called after anything was forgotten, by whoever applies a change; must neither suspend nor raise."""
 
     def __init__(self, *, verdicts: int = 100_000, rejections: int = 10_000) -> None:
         if verdicts < 1 or rejections < 1:
@@ -53,6 +55,7 @@ class LocalCache:
         # The hot path calls this: a dictionary's own method. Moving the entry up in an LRUCache at every request, and
         # not in `touch` now and then, would cost four times as much.
         self.recall = self._verdicts.__getitem__
+        self.on_change = _unheard
 
     def __len__(self) -> int:
         """The number of verdicts held."""
@@ -131,6 +134,7 @@ class LocalCache:
         self._tombstones[change.key_id] = _Tombstone(min_version, self._generation)
         self._drop(change.key_id)
         self._rejections.clear()
+        self.on_change()
 
     def clear(self) -> None:
         """See `VerdictCache.clear`."""
@@ -140,8 +144,13 @@ class LocalCache:
         self._rejections.clear()
         self._fingerprints.clear()
         self._tombstones.clear()
+        self.on_change()
 
     def _drop(self, key_id: str) -> None:
         fingerprint = self._fingerprints.pop(key_id, None)
         if fingerprint is not None:
             self._verdicts.pop(fingerprint, None)
+
+
+def _unheard() -> None:
+    """Tell nobody."""

@@ -145,7 +145,11 @@ class _Place:
     def failed(self, error: RedisFailed) -> None:
         self._in_doubt.set()
         if self._breaker.failed(self._loop.time()):
-            _log.warning("the shared cache is left alone, and asked again every now and then: %s", error)
+            _log.warning(
+                "the shared cache is left alone, and asked again every now and then: %s",
+                error,
+                extra={"event": "shared_cache_lost"},
+            )
 
     async def close(self) -> None:
         self._keeper.cancel()

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable
 
 from asgi_apikey.asgi.admission import admission_of
+from asgi_apikey.asgi.connection import demand_scopes
 from asgi_apikey.asgi.problems import Answer, Answers
 from asgi_apikey.asgi.refusals import Refusals
 from asgi_apikey.asgi.require import refusal_of
@@ -38,6 +39,7 @@ def admitted(scope: Scope, needed: frozenset[str] = frozenset()) -> Principal:
     if refusal is not None:
         raise refusal
     assert principal is not None  # `refusal_of` has refused nobody
+    demand_scopes(scope, principal, needed)
     return principal
 
 
@@ -49,7 +51,10 @@ def caller(scope: Scope) -> Principal | None:
     """
     admission = admission_of(scope)
     if admission is None:
-        _logger.error("no APIKeyMiddleware is around this application, nobody gets in; wrap the whole application")
+        _logger.error(
+            "no APIKeyMiddleware is around this application, nobody gets in; wrap the whole application",
+            extra={"event": "no_middleware"},
+        )
         raise Undecidable
     return admission[1]
 
@@ -77,7 +82,9 @@ async def answer_to(error: APIKeyError, scope: Scope) -> Answer:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await refuse(error, scope, receive, send)
+    # Whole bodies only: a file that is left to the server, which is an extension, would be lost here.
+    plain = {**scope, "extensions": {}} if scope["type"] == "http" else scope
+    await refuse(error, plain, receive, send)
     start, *parts = sent
     if start["type"] == "websocket.close":
         # This server cannot deny a handshake with a response: the framework closes it instead of sending one.

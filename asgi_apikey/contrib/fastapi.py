@@ -4,7 +4,7 @@ The middleware verifies keys, for every request. A dependency of this module say
 OpenAPI: hence the Authorize button, and the lock beside each route.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: FastAPI 0.115 cannot resolve the texts of annotations on an instance.
 
 from collections.abc import Collection
 from functools import partial
@@ -17,8 +17,8 @@ from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
 
 from asgi_apikey.arguments import check_flags
+from asgi_apikey.asgi.closing import POLICY_VIOLATION
 from asgi_apikey.asgi.problems import Answer, problem_of
-from asgi_apikey.asgi.refusals import POLICY_VIOLATION
 from asgi_apikey.asgi.types import ASGIApp
 from asgi_apikey.contrib.admitted import admitted, caller, merged, refuse, standard_answer_to
 from asgi_apikey.contrib.openapi import documented, security_schemes

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from copy import copy
 from functools import partial
 from typing import Any, Final, TypeAlias, Unpack, cast
+from urllib.parse import unquote
 
 from litestar import Litestar, Response
 from litestar.config.app import AppConfig
@@ -22,16 +23,19 @@ from litestar.routes import BaseRoute, HTTPRoute
 from litestar.types import Scope as LitestarScope
 
 from asgi_apikey.asgi.checks import required_scopes
+from asgi_apikey.asgi.closing import POLICY_VIOLATION
 from asgi_apikey.asgi.middleware import APIKeyMiddleware
+from asgi_apikey.asgi.options import MiddlewareOptions
 from asgi_apikey.asgi.problems import problem_of
-from asgi_apikey.asgi.refusals import POLICY_VIOLATION
 from asgi_apikey.asgi.types import ASGIApp, Keys, Receive, Scope, Send
 from asgi_apikey.contrib.admitted import admitted, caller, granted_to, refuse
-from asgi_apikey.contrib.openapi import joined
-from asgi_apikey.contrib.options import MiddlewareOptions, schemes_of
+from asgi_apikey.contrib.openapi import joined, schemes_of
 from asgi_apikey.errors import APIKeyError, ConfigurationError, Undecidable
 from asgi_apikey.models import Principal
 from asgi_apikey.paths import matches
+
+_ROUTED: Final = "asgi_apikey.routed_path"
+"""What Litestar's router has made of the path, in the ASGI scope, while the middleware decides."""
 
 PUBLIC: Final = "exclude_from_auth"
 """Litestar's own name for the `opt` of a handler that needs no authentication."""
@@ -147,6 +151,7 @@ class APIKeyPlugin(InitPlugin, ReceiveRoutePlugin):
 
         async def guarding(scope: Scope, receive: Receive, send: Send) -> None:
             is_public = scope["route_handler"].opt.get(self._public_opt) is True
+            scope[_ROUTED], scope["path"] = scope["path"], _asked_path(scope)
             await (public if is_public else guarded)(scope, receive, send)
 
         return guarding
@@ -159,7 +164,11 @@ class APIKeyPlugin(InitPlugin, ReceiveRoutePlugin):
         try:
             await self._keys.open()
         except Undecidable as error:
-            _logger.warning("starting without the key store, requests are answered 503 until it is there: %s", error)
+            _logger.warning(
+                "starting without the key store, requests are answered 503 until it is there: %s",
+                error,
+                extra={"event": "starting_without_store"},
+            )
         try:
             yield
         finally:
@@ -192,9 +201,20 @@ async def _nobody(scope: Scope, receive: Receive, send: Send) -> None:
 
 async def _identified(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
     """Serve a request of whom Litestar is told, inside the middleware."""
+    scope["path"] = scope.pop(_ROUTED)
     scope["user"] = principal = caller(scope)
     scope["auth"] = granted_to(principal)
     await app(scope, receive, send)
+
+
+def _asked_path(scope: Scope) -> str:
+    """The path that the client has asked for, which exempt paths and the routes of keys are about.
+
+    Litestar has taken `root_path` and mounts off the other one, and made odd spellings plain: `/mounted/health` would
+    be `/health`. Where the server does not tell the path as it was sent, no rule is about it.
+    """
+    raw_path = scope.get("raw_path")
+    return unquote(raw_path.partition(b"?")[0].decode("ascii", "replace")) if isinstance(raw_path, bytes) else ""
 
 
 # Litestar wants its own name for the type of what it hands in.

@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 from asgi_apikey.asgi.checks import required_scopes
 from asgi_apikey.asgi.exempt import ExemptPaths
 from asgi_apikey.asgi.extract import Extractor
+from asgi_apikey.asgi.options import MiddlewareOptions
 from asgi_apikey.asgi.problems import TABLE, Problem
 from asgi_apikey.errors import InvalidKey, MissingScope, RateLimited, StoreUnavailable
 from asgi_apikey.models import JSONValue
@@ -161,3 +162,17 @@ def _object(parent: Document, name: str) -> Document:
 def _response(problem: Problem) -> Document:
     content: Document = {"application/problem+json": {"schema": dict(_PROBLEM)}}
     return {"description": problem.title, "content": content}
+
+
+def schemes_of(options: MiddlewareOptions) -> dict[str, dict[str, str]]:
+    """Return the security schemes of a middleware with these options.
+
+    Raises:
+        ConfigurationError: A middleware would refuse its places.
+    """
+    return security_schemes(
+        header=options.get("header", "X-API-Key"),
+        query_param=options.get("query_param"),
+        bearer=options.get("bearer", False),
+        cookie=options.get("cookie"),
+    )

@@ -15,8 +15,8 @@ from functools import partial
 from typing import Final, Self
 
 from argon2 import PasswordHasher, Type
-from argon2.exceptions import HashingError, InvalidHashError, VerificationError
-from argon2.low_level import error_to_str
+from argon2.exceptions import HashingError, VerificationError
+from argon2.low_level import error_to_str, verify_secret
 
 from asgi_apikey.errors import ConfigurationError, Overloaded
 from asgi_apikey.hashers.peppers import PepperRing, Peppers
@@ -191,9 +191,7 @@ class Argon2Hasher:
         stored = self._accepted(digest)
         if stored is None:
             return False
-        return await self._pool.run(
-            partial(self._matches, stored.phc, self._input(presented, stored.pepper_id)), lane=lane
-        )
+        return await self._pool.run(partial(matches, self._input(presented, stored.pepper_id), stored.phc), lane=lane)
 
     def close(self) -> None:
         """Let go of the threads; they come back on the next use."""
@@ -221,16 +219,22 @@ class Argon2Hasher:
         except HashingError as error:  # the parameters having been checked, only a shortage is left
             raise Overloaded(f"Argon2 could not run: {error}") from error
 
-    def _matches(self, phc: str, secret: bytes) -> bool:
-        try:
-            return self._argon2.verify(phc, secret)
-        except (VerificationError, InvalidHashError) as error:
-            if str(error) in map(error_to_str, SHORTAGES):
-                raise Overloaded(f"Argon2 could not run: {error}") from error
-            return False  # another key, or a row that only looks like a PHC string
-
     def _named(self, phc: str) -> str:
         return f"{KEYED_SCHEME}${self._ring.newest}{phc}" if self._ring else phc
+
+
+def matches(secret: bytes, phc: str) -> bool:
+    """Whether Argon2id made this from the secret; a row that only looks like it, it did not make.
+
+    Raises:
+        Overloaded: The system gave no memory; nothing was compared.
+    """
+    try:
+        return verify_secret(phc.encode(), secret, Type.ID)
+    except VerificationError as error:
+        if str(error) in map(error_to_str, SHORTAGES):
+            raise Overloaded(f"Argon2 could not run: {error}") from error
+        return False
 
 
 def refuse_impossible(profile: Argon2Profile) -> None:

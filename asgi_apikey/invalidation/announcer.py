@@ -104,7 +104,11 @@ class Announcer:
         try:
             return await register.others()
         except Undecidable as error:
-            _log.warning("the workers cannot be listed, so nobody knows when this change holds everywhere: %s", error)
+            _log.warning(
+                "the workers cannot be listed, so nobody knows when this change holds everywhere: %s",
+                error,
+                extra={"event": "workers_unknown"},
+            )
             return None
 
     async def _acknowledged(
@@ -132,7 +136,11 @@ class Announcer:
         try:
             return await self._feed.position()
         except Undecidable as error:
-            _log.warning("the change feed cannot be read, so this change waits for the leases to end: %s", error)
+            _log.warning(
+                "the change feed cannot be read, so this change waits for the leases to end: %s",
+                error,
+                extra={"event": "feed_unread"},
+            )
             return 0
 
     async def _sleep_until(self, instant: Seconds) -> None:

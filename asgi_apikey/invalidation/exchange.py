@@ -188,7 +188,7 @@ class _Place:
             except LineLost as error:
                 self._complain(str(error))
             except Exception:
-                _log.exception("the %s bus failed", self._kind)
+                _log.exception("the %s bus failed", self._kind, extra={"event": "bus_failed"})
             # A server that takes us in and throws us out is not stormed either.
             pause = _FIRST_PAUSE if loop.time() - began > _LONGEST_PAUSE else min(2 * pause, _LONGEST_PAUSE)
             await asyncio.sleep(pause * (0.5 + 0.5 * random.random()))  # noqa: S311 - it spreads them, no more
@@ -243,7 +243,9 @@ class _Place:
                 # The others will ask again, if they still want to know.
                 pass
             except Exception:
-                _log.exception("a wake-up from the %s bus could not be followed", self._kind)
+                _log.exception(
+                    "a wake-up from the %s bus could not be followed", self._kind, extra={"event": "wake_failed"}
+                )
 
     async def _answer(self, wakes: Sequence[Wake], applied: Acknowledgement) -> None:
         if not applied.worker_id:
@@ -266,12 +268,17 @@ class _Place:
 
     def _complain(self, reason: str) -> None:
         if not self._complained:
-            _log.warning("the %s bus is out of reach, so changes spread with the leases: %s", self._kind, reason)
+            _log.warning(
+                "the %s bus is out of reach, so changes spread with the leases: %s",
+                self._kind,
+                reason,
+                extra={"event": "bus_lost"},
+            )
         self._complained = True
 
     def _recovered(self) -> None:
         if self._complained:
-            _log.warning("the %s bus is back", self._kind)
+            _log.warning("the %s bus is back", self._kind, extra={"event": "bus_back"})
         self._complained = False
 
 

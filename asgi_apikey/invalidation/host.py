@@ -107,7 +107,12 @@ class HostBus:
 
     def _warn(self, reason: str) -> None:
         if not self._warned:
-            _log.warning("%s is not used, so changes spread with the leases only: %s", self._path, reason)
+            _log.warning(
+                "%s is not used, so changes spread with the leases only: %s",
+                self._path,
+                reason,
+                extra={"event": "host_bus_unused"},
+            )
         self._warned = True
 
 

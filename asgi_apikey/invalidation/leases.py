@@ -56,6 +56,23 @@ class LeaseTimes:
             raise ConfigurationError("a lease must last at least two polls: write LeaseTimes(poll=0.5, lease=2.0)")
 
 
+@dataclass(slots=True)
+class FeedStats:
+    """Counters since the start of the process; metrics pull them.
+
+    Attributes:
+        confirmed: Changes of this process that were known everywhere when their verb returned.
+        unconfirmed: Those of which that was not known.
+        failures: Attempts to read the feed that failed.
+        read_at: On the monotonic clock, when the last answer was asked for; None: there was none yet.
+    """
+
+    confirmed: int = 0
+    unconfirmed: int = 0
+    failures: int = 0
+    read_at: Seconds | None = None
+
+
 class LeasedInvalidation:
     """Invalidation among any number of processes and hosts that share a change feed.
 
@@ -67,6 +84,9 @@ class LeasedInvalidation:
         background: Where polls run, so that no request's cancellation stops one.
         times: How often to poll and how long to trust.
         outage_grace: Seconds for which memory is trusted beyond the end of a lease while the feed cannot be read.
+
+    Attributes:
+        stats: See `FeedStats`.
 
     Raises:
         ConfigurationError: An `outage_grace` that is negative or not finite.
@@ -98,6 +118,7 @@ class LeasedInvalidation:
         self._background = background
         self._times = times = LeaseTimes() if times is None else times
         self._grace = outage_grace
+        self.stats = FeedStats()
         self._announcer = Announcer(
             feed, bus, clock=clock, lease=self.max_staleness, patience=max(times.lease, LONGEST_AWAITED)
         )
@@ -136,7 +157,10 @@ class LeasedInvalidation:
     async def announce(self, committed: Committed) -> Receipt:
         """See `Invalidation.announce`. Confirmed when everybody has acknowledged, or no older lease can be left."""
         self._apply(committed.changes)
-        return await self._announcer.announce(committed, self._register, self._caught_up)
+        receipt = await self._announcer.announce(committed, self._register, self._caught_up)
+        self.stats.confirmed += receipt.confirmed
+        self.stats.unconfirmed += not receipt.confirmed
+        return receipt
 
     async def close(self) -> None:
         """See `Invalidation.close`."""
@@ -148,7 +172,11 @@ class LeasedInvalidation:
         try:
             await register.leave()
         except Undecidable as error:
-            _log.warning("this worker stays registered until somebody notices that it is gone: %s", error)
+            _log.warning(
+                "this worker stays registered until somebody notices that it is gone: %s",
+                error,
+                extra={"event": "worker_left_registered"},
+            )
 
     def _begin_anew(self) -> None:
         """Forget everything that belongs to one process: at the start, and in a child after a fork."""
@@ -184,16 +212,26 @@ class LeasedInvalidation:
 
     def _hold_out(self, error: Undecidable) -> None:
         """Go on with what we have, for as long as that may be: the feed cannot be read."""
+        self.stats.failures += 1
         now = self._clock.monotonic()
         self.fresh_until = max(self.fresh_until, self._grace_until)
         # There is time for another attempt before that is over.
         self.refresh_at = min(self.fresh_until, now + self._times.poll)
         left = self.fresh_until - now
         if not self._failing and self._grace and left > 0:
-            _log.warning("the change feed cannot be read; what is cached is trusted for %.0f s more: %s", left, error)
+            _log.warning(
+                "the change feed cannot be read; what is cached is trusted for %.0f s more: %s",
+                left,
+                error,
+                extra={"event": "feed_held_out"},
+            )
             self._holding_out = True
         elif not self._failing or (self._holding_out and left <= 0):
-            _log.warning("the change feed cannot be read; what is cached is not trusted meanwhile: %s", error)
+            _log.warning(
+                "the change feed cannot be read; what is cached is not trusted meanwhile: %s",
+                error,
+                extra={"event": "feed_lost"},
+            )
             self._holding_out = False
         self._failing = True
 
@@ -227,7 +265,7 @@ class LeasedInvalidation:
         if register is not self._register:
             # Closed or forked meanwhile: nobody would wait for a lease of ours.
             return self._position
-        self.seen = signal
+        self.seen, self.stats.read_at = signal, began
         # Not from when the answer came: what was committed while it was on its way is not in it.
         self.fresh_until = min(began + self._times.lease, register.valid_until)
         self.refresh_at = min(began + self._times.poll, self.fresh_until)
@@ -239,7 +277,7 @@ class LeasedInvalidation:
 
     def _recovered(self) -> None:
         if self._holding_out:
-            _log.warning("the change feed can be read again")
+            _log.warning("the change feed can be read again", extra={"event": "feed_back"})
         self._failing = self._holding_out = False
 
     async def _read_on(self) -> Seconds | None:
@@ -251,7 +289,10 @@ class LeasedInvalidation:
             began = self._clock.monotonic()
             rows = await self._feed.changes(self._position, limit=_BATCH)
             if self._newest is not None and (not rows or rows[0] != self._newest):
-                _log.warning("the change feed does not go on where it was; everything cached is dropped")
+                _log.warning(
+                    "the change feed does not go on where it was; everything cached is dropped",
+                    extra={"event": "feed_broken"},
+                )
                 return None
             self._apply(rows if self._newest is None else rows[1:])
             self._newest = rows[-1] if rows else None

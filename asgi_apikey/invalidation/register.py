@@ -104,7 +104,7 @@ class Register:
         try:
             await self.others()
         except Undecidable as error:
-            _log.debug("the register was not tidied: %s", error)
+            _log.debug("the register was not tidied: %s", error, extra={"event": "register_untidied"})
 
     async def others(self) -> Sequence[Worker]:
         """Return all other workers, without those that have shown no sign of life for long, who are removed.

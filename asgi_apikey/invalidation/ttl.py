@@ -101,7 +101,11 @@ class TimedInvalidation:
         try:
             await register.leave()
         except Undecidable as error:
-            _log.warning("this worker stays registered until somebody notices that it is gone: %s", error)
+            _log.warning(
+                "this worker stays registered until somebody notices that it is gone: %s",
+                error,
+                extra={"event": "worker_left_registered"},
+            )
 
     def _apply(self, committed: Committed) -> None:
         for change in committed.changes:
@@ -127,7 +131,11 @@ class TimedInvalidation:
             await self._be_present(register)
         except Undecidable as error:
             if not self._failing:
-                _log.warning("this worker cannot be registered; what is cached is not trusted meanwhile: %s", error)
+                _log.warning(
+                    "this worker cannot be registered; what is cached is not trusted meanwhile: %s",
+                    error,
+                    extra={"event": "worker_unregistered"},
+                )
             self._failing = True
             self._again_at = self._clock.monotonic() + _PAUSE
             self.refresh_at = min(self.fresh_until, self._again_at)

@@ -188,7 +188,12 @@ class JWKS:
             ended = True
             if self._tried_at == began:
                 self._failing = True
-            _log.warning("the keys at %s could not be read: %s", self._url, type(error).__qualname__)
+            _log.warning(
+                "the keys at %s could not be read: %s",
+                self._url,
+                type(error).__qualname__,
+                extra={"event": "jwks_lost"},
+            )
         finally:
             if self._attempt is attempt:
                 self._attempt = None
@@ -213,7 +218,7 @@ def key_set(body: object) -> NamedKeys:
     usable = [key for key in found if key is not None]
     if not usable:
         # Believed all the same: an issuer that withdraws its keys means it.
-        _log.warning("a set of %d keys has none that verifies tokens", len(entries))
+        _log.warning("a set of %d keys has none that verifies tokens", len(entries), extra={"event": "jwks_unusable"})
     return NamedKeys(usable)
 
 

@@ -42,7 +42,7 @@ from asgi_apikey.management.requests import (
 )
 from asgi_apikey.management.schemas import Waiting
 from asgi_apikey.management.schemes import schemes_of
-from asgi_apikey.models import Actor
+from asgi_apikey.models import Actor, Seconds
 from asgi_apikey.protocols import Clock
 from asgi_apikey.singleflight import SingleFlight
 from asgi_apikey.tracebacks import described
@@ -50,6 +50,8 @@ from asgi_apikey.tracebacks import described
 _log = logging.getLogger("asgi_apikey")
 
 MAX_BODY: Final = 65_536
+_AT_ONCE: Final[Seconds] = 0.1
+"""A body that is longer on its way was waited for, and who sends it is asked for again."""
 _NOBODY: Final = Caller(actor=Actor(), owner="nobody", tenant="")
 """Who asks where nobody is asked who he is: sees nothing, may do nothing."""
 
@@ -158,9 +160,7 @@ class _Desk:
 
     async def _answer(self, operation: Operation, request: Request) -> Answer | None:
         try:
-            caller = _NOBODY if operation.public else await self._authoriser.authorise(request.scope)
-            if operation.action is not None and operation.action not in caller.actions:
-                raise MissingScope(frozenset({operation.action.scope}))
+            caller = await self._caller(operation, request)
         except APIKeyError as error:
             _note(error)
             return self._answers.answer_to(error)
@@ -176,6 +176,13 @@ class _Desk:
         except Exception as failure:  # denies the request: what became of it cannot be told
             return self._undecided(failure)
 
+    async def _caller(self, operation: Operation, request: Request) -> Caller:
+        """Return who asks, if he may do that."""
+        caller = _NOBODY if operation.public else await self._authoriser.authorise(request.scope)
+        if operation.action is not None and operation.action not in caller.actions:
+            raise MissingScope(frozenset({operation.action.scope}))
+        return caller
+
     async def _done(self, operation: Operation, request: Request, caller: Caller) -> Answer:
         given: bytes = request.scope.get("query_string") or b""
         key_id: str = request.path_params.get("key_id", "")
@@ -184,7 +191,11 @@ class _Desk:
         if operation.method != "GET":
             asked = decoded_query(given, operation.query)
             wait = asked.wait if isinstance(asked, Waiting) else True
+            began = self._clock.monotonic()
             given = await body_of(request, most=self._max_body)
+            if self._clock.monotonic() - began > _AT_ONCE:
+                # He may have been revoked since: a body on its way must not keep open a door that has been closed.
+                caller = await self._caller(operation, request)
             if not is_json(request, given):
                 return plain_answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, (b"accept", b"application/json"))
             if not operation.presents:
@@ -201,13 +212,13 @@ class _Desk:
         return _written(await operation.run(self._keys, call, given))
 
     def _undecided(self, failure: Exception) -> Answer:
-        _log.error("a management request failed: %s", described(failure))
+        _log.error("a management request failed: %s", described(failure), extra={"event": "management_failed"})
         return self._answers.answer_to(Undecidable())
 
 
 def _note(error: APIKeyError) -> None:
     if not isinstance(error, AuthenticationError | Undecidable | LifecycleError):
-        _log.error("a management request failed: %s", described(error))
+        _log.error("a management request failed: %s", described(error), extra={"event": "management_failed"})
 
 
 def _written(reply: Reply) -> Answer:

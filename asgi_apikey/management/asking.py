@@ -12,7 +12,7 @@ from asgi_apikey.management.times import bound_of, time_or_none
 from asgi_apikey.management.views import key_of
 from asgi_apikey.models import KeyRecord
 from asgi_apikey.paths import is_plain
-from asgi_apikey.policy import missing_scopes, restrictions_of
+from asgi_apikey.policy import is_scope_name, missing_scopes, restrictions_of
 
 _INACTIVE = Reply(schemas.Introspection(active=False))
 _NO_KEY = "ready"
@@ -21,6 +21,9 @@ _NO_KEY = "ready"
 
 async def verify(keys: ManagedKeys, call: Call, body: schemas.Presented) -> Reply:
     """Say whether a key may be used. What is unknown, wrong, ended or foreign looks the same."""
+    if not all(map(is_scope_name, body.scopes)):
+        # `*` would cover it, whatever it was meant to be.
+        raise InvalidRequest("that is no name of a scope", path="scopes")
     try:
         record = await keys.verify(body.key.encode(), client=body.address)
     except InvalidKey:
@@ -91,10 +94,10 @@ def _refusal(record: KeyRecord, body: schemas.Presented) -> AuthenticationError 
     if missing_scopes(record.scopes, body.scopes):
         return MissingScope(frozenset(body.scopes))
     try:
-        restrictions = restrictions_of(record.networks, record.routes)
+        restrictions = restrictions_of(record.networks, record.routes, record.origins)
     except InvalidRequest as error:
         raise Undecidable("the key's restrictions cannot be read; were they changed by other means?") from error
     if restrictions is None:
         return None
     path = body.path if body.path is not None and is_plain(body.path) else None
-    return restrictions.refusal(address=body.address, method=body.method or "", path=path)
+    return restrictions.refusal(address=body.address, method=body.method or "", path=path, origin=body.origin)

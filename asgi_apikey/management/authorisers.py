@@ -13,10 +13,12 @@ from typing import Protocol, TypeAlias, cast
 from asgi_apikey.arguments import check_flags
 from asgi_apikey.asgi.checks import required_scopes
 from asgi_apikey.asgi.extract import Extractor, is_token
-from asgi_apikey.asgi.restrict import address_of, check_restrictions
+from asgi_apikey.asgi.proxies import address_of
+from asgi_apikey.asgi.restrict import check_restrictions
 from asgi_apikey.asgi.types import Scope, TokenVerifier
 from asgi_apikey.errors import ConfigurationError, InvalidRequest, MissingCredential, Undecidable
-from asgi_apikey.grants import Grant, grant_of
+from asgi_apikey.grants import EVERYTHING, Grant, grant_of
+from asgi_apikey.limits import NOTHING, UNLIMITED
 from asgi_apikey.management.callers import Authoriser, Caller
 from asgi_apikey.management.crosssite import is_from_elsewhere
 from asgi_apikey.management.faces import OPERATOR, caller_with
@@ -261,6 +263,8 @@ def _grant_of_token(principal: Principal, scopes: frozenset[str]) -> Grant:
         environments=frozenset({principal.environment}),
         networks=EVERYWHERE if free else NOWHERE,
         routes=EVERY_ROUTE if free else NO_ROUTE,
+        limits=UNLIMITED if free else NOTHING,
+        origins=EVERYTHING if free else frozenset(),
         until=math.inf,
     )
 

@@ -75,7 +75,7 @@ class Authoriser(Protocol):
     """Finds out who calls. The management API cannot be built without one."""
 
     async def authorise(self, scope: Scope) -> Caller:
-        """Return who has sent a request.
+        """Return who has sent a request. Asked again where the body was waited for: he may have been revoked since.
 
         Args:
             scope: The request's ASGI scope.
@@ -86,6 +86,7 @@ class Authoriser(Protocol):
             InvalidKey: What it carries authenticates nobody.
             MissingScope: Somebody, but nobody who manages keys.
             NetworkNotAllowed: Not from this address.
+            OriginNotAllowed: Not from this web page, or from none.
             RouteNotAllowed: Not for this method and path.
             RateLimited: Too many failures from this client.
             Undecidable: That cannot be told now.

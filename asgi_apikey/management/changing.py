@@ -146,6 +146,8 @@ async def _amended(
         tags=_labels(body.tags),
         networks=_labels(body.networks),
         routes=_labels(body.routes),
+        limits=_labels(body.limits),
+        origins=_labels(body.origins),
         version=version,
         owner=caller.owner,
         tenant=caller.tenant,

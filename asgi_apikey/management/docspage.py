@@ -42,8 +42,8 @@ POLICY: Final = (
 _CODE: Final = re.compile(r"`([^`]+)`")
 _METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _LINES: Final = (
-    "In the lines for a shell, `$SERVER` is the address of this API, with its path, `$API_KEY` a key that manages, and "
-    "`$KEY_ID` the id of the key in question. What is marked * has to be there."
+    "In the lines for a shell, `$SERVER` is the address of this API, with its path, `$API_KEY` a credential that "
+    "manages, and `$KEY_ID` the id of the key in question. What is marked * has to be there."
 )
 _BOUNDS: Final = {
     "minLength": "{} or more characters",
@@ -69,6 +69,7 @@ def docs_page(document: Node) -> str:
         *_paragraphs(info.get("description")),
         _element("p", "As a document for programs: ", _link("openapi.json", "openapi.json")),
         _element("nav", _element("ul", *(_entry(*each) for each in operations))),
+        *_servers(document),
         *_security(document),
         _element("h2", "Operations"),
         _element("p", _prose(_LINES)),
@@ -138,7 +139,7 @@ def curl(document: Node, method: str, path: str) -> str:
     operation = _node(_node(_node(document["paths"])[path])[method])
     line = f'curl -X {method.upper()} "$SERVER{_variables(path)}"'
     if operation.get("security") != []:
-        line += ' -H "X-API-Key: $API_KEY"'
+        line += "".join(f' -H "{_sent(_node(each), "$API_KEY")}"' for each in [*_schemes(document).values()][:1])
     body = _body_schema(operation)
     if body is not None:
         example = json.dumps(example_of(document, body)).replace("'", "'\\''")
@@ -187,12 +188,33 @@ def example_of(document: Node, schema: Node) -> JSONValue:
 # ---- schemas ----
 
 
+def _servers(document: Node) -> list[str]:
+    urls = [_element("code", _text(_node(each)["url"])) for each in _list(document.get("servers"))]
+    return [_element("p", "All paths are below ", ", ".join(urls), ".")] if urls else []
+
+
 def _security(document: Node) -> list[str]:
-    schemes = _node(_node(document.get("components", {})).get("securitySchemes", {}))
     rows = [
-        [_element("code", _text(name)), _text(_node(each).get("description", ""))] for name, each in schemes.items()
+        [
+            _element("code", _text(name)),
+            _element("code", _text(_sent(scheme, "…"))),
+            _text(scheme.get("description", "")),
+        ]
+        for name, scheme in ((name, _node(each)) for name, each in _schemes(document).items())
     ]
-    return [_element("h2", "Credentials"), _table(("Name", "How"), rows)] if rows else []
+    return [_element("h2", "Credentials"), _table(("Name", "Header", "About"), rows)] if rows else []
+
+
+def _schemes(document: Node) -> Node:
+    return _node(_node(document.get("components", {})).get("securitySchemes", {}))
+
+
+def _sent(scheme: Node, credential: str) -> str:
+    """Return the header line that carries a credential."""
+    if scheme["type"] == "http":
+        return f"Authorization: Bearer {credential}"
+    name = scheme["name"]
+    return f"Cookie: {name}={credential}" if scheme["in"] == "cookie" else f"{name}: {credential}"
 
 
 def _schemas(document: Node) -> Node:

@@ -47,6 +47,8 @@ async def issue(keys: ManagedKeys, call: Call, body: schemas.NewKey) -> Reply:
             tags=body.tags,
             networks=body.networks,
             routes=body.routes,
+            limits=body.limits,
+            origins=body.origins,
             key_id=None if claim is None else claim.key_id,
             granter=call.caller.grant,
             actor=call.caller.actor,

@@ -63,6 +63,8 @@ class NewKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tags: Labels = []
     networks: Labels = []
     routes: Labels = []
+    limits: Labels = []
+    origins: Labels = []
 
 
 class KeyPatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,6 +83,8 @@ class KeyPatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tags: Labels | None | UnsetType = UNSET
     networks: Labels | None | UnsetType = UNSET
     routes: Labels | None | UnsetType = UNSET
+    limits: Labels | None | UnsetType = UNSET
+    origins: Labels | None | UnsetType = UNSET
 
 
 class Rotation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -173,6 +177,7 @@ class Presented(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         address: Of who has presented it; a key that is bound to networks is not active without.
         method: Of the request that carried it; a key that is bound to routes is not active without both.
         path: The same; decoded, without the query.
+        origin: What its one `Origin` said; a key that is bound to origins is not active without.
     """
 
     key: str
@@ -180,6 +185,7 @@ class Presented(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     address: Annotated[str, Meta(max_length=64)] | None = None
     method: Annotated[str, Meta(max_length=32)] | None = None
     path: Annotated[str, Meta(max_length=8_192)] | None = None
+    origin: Annotated[str, Meta(max_length=512)] | None = None
 
 
 class Span(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -241,6 +247,8 @@ class Key(Struct, frozen=True, kw_only=True):
     tags: Labels
     networks: Labels
     routes: Labels
+    limits: Labels
+    origins: Labels
     created_at: Time
     created_by: str
     not_before: Time | None
@@ -333,7 +341,8 @@ class Introspection(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         active: It may. Everything else is there only if the key is one of the caller's side and good.
-        refusal: Why a good key may not: `missing_scope`, `network_not_allowed` or `route_not_allowed`.
+        refusal: Why a good key may not: `missing_scope`, `network_not_allowed`, `origin_not_allowed` or
+            `route_not_allowed`.
     """
 
     active: bool

@@ -24,6 +24,8 @@ def key_of(record: KeyRecord, now: Instant) -> schemas.Key:
         tags=sorted(record.tags),
         networks=sorted(record.networks),
         routes=sorted(record.routes),
+        limits=sorted(record.limits),
+        origins=sorted(record.origins),
         created_at=time_of(record.created_at),
         created_by=record.created_by,
         not_before=time_or_none(record.not_before),

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from asgi_apikey.audit import genesis
 from asgi_apikey.errors import KeyExists, KeyLimitReached, KeyNotFound, StaleRecord
+from asgi_apikey.metering import MemoryMeters
 from asgi_apikey.models import (
     FLUSH_ALL_FROM,
     Action,
@@ -33,6 +34,8 @@ from asgi_apikey.models import (
 )
 from asgi_apikey.repositories.archive import sorted_out
 from asgi_apikey.repositories.audit import NOTHING_NOTED, Noted, check_note, continued
+from asgi_apikey.repositories.deadletters import MemoryDeadLetters
+from asgi_apikey.repositories.notices import MemoryNotices
 from asgi_apikey.repositories.paging import Cursors, Position, limit_of, position_of
 from asgi_apikey.repositories.records import (
     COLUMNS,
@@ -64,6 +67,9 @@ class MemoryRepository:
         archive: The `KeyArchive` of the same records.
         audit: Their `AuditLog`.
         history: Their `UsageHistory`.
+        meters: Their `Meters`.
+        dead_letters: The `DeadLetters` of the same store.
+        notices: Its `Notices`.
     """
 
     def __init__(self, *, cursor_key: bytes | None = None) -> None:
@@ -75,6 +81,9 @@ class MemoryRepository:
         self._highest: dict[str, int] = {}
         self.audit = MemoryAuditLog(self._records, self._feed)
         self.history = MemoryUsageHistory()
+        self.meters = MemoryMeters()
+        self.dead_letters = MemoryDeadLetters()
+        self.notices = MemoryNotices()
         self.archive = MemoryKeyArchive(self)
 
     async def open(self, *, create: bool) -> None:

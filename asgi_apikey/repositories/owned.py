@@ -65,6 +65,11 @@ class OwnedTasks:
         """Run `work` with nobody waiting for it."""
         self._own(asyncio.create_task(work))
 
+    async def finish(self, *, patience: Seconds) -> None:
+        """Wait at most `patience` seconds for what is still under way, whoever has asked for it."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=patience)
+
     def _own(self, task: asyncio.Task[T]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._disown)

@@ -2,8 +2,9 @@
 
 * An `Instant` is an integer of microseconds, UTC: the same on every database, where timestamp types differ in
   range, zone and resolution. `rounded` says what a given instant becomes; it never moves by more than 0.5 µs.
-* Scopes and tags are their sorted names, separated by single spaces; networks and routes are their rules in the one
-  spelling that `policy` gives them, separated by spaces and by line ends.
+* Scopes and tags are their sorted names, separated by single spaces; networks, origins, routes and limits are their
+  rules in the one spelling that `policy`, `origins` and `limits` give them, the first two separated by spaces, the
+  others by line ends.
 * Metadata is canonical JSON: sorted keys, no white space, ASCII.
 
 Every repository stores records through `to_row` and gives back what `from_row` makes of it, so a caller sees the
@@ -18,7 +19,9 @@ from typing import Final, TypeAlias, cast
 
 from asgi_apikey.errors import InvalidRequest, StoreUnavailable
 from asgi_apikey.frozen import FrozenObject
+from asgi_apikey.limits import limit_text
 from asgi_apikey.models import NO_METADATA, Instant, KeyRecord, Metadata, RecordPatch, Revocation, frozen_json
+from asgi_apikey.origins import origin_text
 from asgi_apikey.policy import network_text, route_text
 
 Value: TypeAlias = str | int | None
@@ -142,6 +145,14 @@ def _routes(value: object) -> str:
     return "\n".join(_rules(value, route_text))
 
 
+def _limits(value: object) -> str:
+    return "\n".join(_rules(value, limit_text))
+
+
+def _origins(value: object) -> str:
+    return " ".join(_rules(value, origin_text))
+
+
 def _rules(value: object, spelled: Callable[[object], str]) -> list[str]:
     if value == _NONE:
         return []
@@ -202,6 +213,8 @@ _STORED: Final[Mapping[str, Callable[[object], Value]]] = {
     "tags": _scopes,
     "networks": _networks,
     "routes": _routes,
+    "limits": _limits,
+    "origins": _origins,
 }
 
 COLUMNS: Final[tuple[str, ...]] = tuple(_STORED)
@@ -308,9 +321,11 @@ def _record(row: Row) -> KeyRecord:
         tags,
         networks,
         routes,
+        limits,
+        origins,
     ) = cast(
         "tuple[str, str, int, str, str, str, str, str, str, str, int, str, int | None, int | None, int | None,"
-        " int | None, str, str, str | None, int | None, int, str, str, str, str, str]",
+        " int | None, str, str, str | None, int | None, int, str, str, str, str, str, str, str]",
         row,
     )
     values = (
@@ -340,6 +355,8 @@ def _record(row: Row) -> KeyRecord:
         _NONE if tags == "" else frozenset(tags.split(" ")),
         _NONE if networks == "" else frozenset(networks.split(" ")),
         _NONE if routes == "" else frozenset(routes.split("\n")),
+        _NONE if limits == "" else frozenset(limits.split("\n")),
+        _NONE if origins == "" else frozenset(origins.split(" ")),
     )
     record = object.__new__(KeyRecord)
     for fill, value in zip(_FILL, values, strict=True):

@@ -19,12 +19,13 @@ from asgi_apikey.policy import MANAGEMENT
 from asgi_apikey.repositories.migrations import migrations
 from asgi_apikey.service.findings import Finding, Level, of_memory, of_settings
 from asgi_apikey.service.wiring import keys_of
-from asgi_apikey.settings import Configuration
+from asgi_apikey.settings import PREFIX, Configuration
 
 _LIBRARIES: Final = ("aiosqlite", "asyncpg", "redis", "PyJWT", "starlette", "msgspec", "uvicorn", "prometheus-client")
 _LIMITS: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _MANAGERS: Final = tuple(f"{MANAGEMENT}{each}" for each in ("*", "read", "write", "revoke", "verify", "audit"))
 _DIALECTS: Final = {"sqlite": "sqlite", "postgresql": "postgres", "postgres": "postgres"}
+_NEWEST: Final = 100
 _PING_WITHIN: Final[Seconds] = 2.0
 
 
@@ -85,6 +86,8 @@ async def _store(keys: APIKeys, configuration: Configuration) -> AsyncIterator[F
     yield Finding(Level.OK, "store", f"{told}, store {anchor.database_id}, change {anchor.position}")
     for each in _file(configuration.keys.url):
         yield each
+    async for each in _digests(keys):
+        yield each
     try:
         # What a worker does first: whether the bus can ever work.
         await keys.open()
@@ -93,6 +96,23 @@ async def _store(keys: APIKeys, configuration: Configuration) -> AsyncIterator[F
         yield Finding(Level.ERROR, "bus", str(error))
     if not configuration.service.accepts_tokens:
         yield await _managers(keys)
+
+
+async def _digests(keys: APIKeys) -> AsyncIterator[Finding]:
+    """Look whether keys can be compared at all: what a lost pepper refuses looks like a wrong key to everybody."""
+    try:
+        newest = (await keys.find(limit=_NEWEST, revoked=False)).records
+    except APIKeyError as error:
+        yield Finding(Level.UNAVAILABLE, "digests", str(error))
+        return
+    refused = sum(not keys.hasher.accepts(each.digest) for each in newest)
+    if refused:
+        yield Finding(
+            Level.WARNING,
+            "digests",
+            f"{refused} of the {len(newest)} newest keys are refused: their digests were made under another pepper, or "
+            f"by a hasher that is not in use; put the pepper of before in front of the new one in {PREFIX}PEPPER",
+        )
 
 
 def _schema(url: str) -> str:

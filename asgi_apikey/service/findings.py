@@ -20,7 +20,11 @@ BYTES_PER_KEY: Final = 1_250
 ARGON2_BUDGET: Final = 256 * MIB
 """What a hasher with Argon2 may take in each process, unless it was given another budget."""
 
-_SECRETS: Final = ("pepper", "checksum_keys", "audit_key", "cache_secret", "jwt_secret")
+_SECRETS: Final = (
+    *("pepper", "checksum_keys", "audit_key", "cache_secret", "jwt_secret"),
+    # Its URL may be all that protects an endpoint.
+    *("webhook_secret", "webhook_url", "adopted_secret"),
+)
 _URLS: Final = ("url", "redis")
 
 

@@ -58,7 +58,7 @@ class Readiness:
         try:
             await self._repository.get(_NOBODYS_KEY)
         except (Undecidable, ConfigurationError) as error:
-            _log.info("not ready: %s", error)
+            _log.info("not ready: %s", error, extra={"event": "not_ready"})
             return False
         return True
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from starlette.responses import JSONResponse
 
-from asgi_apikey.asgi.restrict import address_of
+from asgi_apikey.asgi.proxies import address_of
 from asgi_apikey.asgi.types import ASGIApp, Headers, Message, Receive, Scope, Send
 from asgi_apikey.logs import FIELDS, REQUEST_ID
 from asgi_apikey.models import Seconds
@@ -62,7 +62,7 @@ class RequestLog:
             await self._app(scope, receive, request.send)
         except Exception as error:
             # Denies the request. The error's own text may quote what the client has sent.
-            _log.error("a request could not be answered: %s", described(error))
+            _log.error("a request could not be answered: %s", described(error), extra={"event": "request_failed"})
             if request.status:
                 raise
             answer = JSONResponse({"title": "Internal error", "status": 500}, 500, {"cache-control": "no-store"})
@@ -101,7 +101,7 @@ class _Request:
             "client": address_of(scope),
             **self._notes,
         }
-        _log.log(level, "%s %s %d", scope["method"], shown, self.status, extra={FIELDS: fields})
+        _log.log(level, "%s %s %d", scope["method"], shown, self.status, extra={"event": "request", FIELDS: fields})
 
 
 def note(scope: Scope, **notes: str | None) -> None:

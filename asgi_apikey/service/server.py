@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ import uvicorn
 from asgi_apikey import logs
 from asgi_apikey.apikeys import APIKeys
 from asgi_apikey.asgi.types import ASGIApp
+from asgi_apikey.census import SAMPLE, counted
 from asgi_apikey.errors import ConfigurationError, MissingExtra, StoreUnavailable
 from asgi_apikey.service.application import API, application
 from asgi_apikey.service.wiring import keys_of, redactor_of
@@ -52,7 +54,7 @@ def serve(sources: Sources, *, reload: bool = False) -> None:
     several = reload or settings.workers > 1
     if several:
         os.environ[_SOURCES] = _written(sources)
-    _log.info("serving %s on http://%s:%d", API, settings.host, settings.port)
+    _log.info("serving %s on http://%s:%d", API, settings.host, settings.port, extra={"event": "serving"})
     uvicorn.run(
         "asgi_apikey.service.server:worker" if several else app,
         factory=several,
@@ -87,7 +89,7 @@ def wired(configuration: Configuration) -> tuple[APIKeys, ASGIApp]:
     redact = redactor_of(configuration, keys)
     logs.configure(level=settings.log_level, layout=settings.log_format, redact=redact)
     for each in configuration.notes:
-        _log.warning("%s", each)
+        _log.warning("%s", each, extra={"event": "configuration_note"})
     return keys, application(keys, settings, environment=configuration.keys.environment)
 
 
@@ -119,15 +121,32 @@ async def _prepare(keys: APIKeys, may_migrate: bool) -> None:
     """Make the store, where that is wanted, before any worker looks for it; warn where it is not there.
 
     Raises:
-        ConfigurationError: The store is there, and cannot be used by this version.
+        ConfigurationError: The store is there, and cannot be used by this version; or keys in it need a pepper or a
+            scheme that was dropped.
     """
     try:
         await keys.repository.open(create=may_migrate)
+        await _check_peppers(keys)
     except StoreUnavailable as error:
-        _log.warning("starting without the key store, requests are answered 503 until it is there: %s", error)
+        _log.warning(
+            "starting without the key store, requests are answered 503 until it is there: %s",
+            error,
+            extra={"event": "starting_without_store"},
+        )
     finally:
         with suppress(StoreUnavailable):
             await keys.close()
+
+
+async def _check_peppers(keys: APIKeys) -> None:
+    """Refuse to lock out keys by a pepper, or a scheme, that was taken out of the configuration too early."""
+    async for census in counted(keys.repository.archive, keys.hasher, now=time.time(), most=SAMPLE):
+        if census.stranded:
+            needed = ", ".join(map(str, sorted(each for each in census.refused if census.usable[each])))
+            raise ConfigurationError(
+                f"keys in the store need {needed}, which this configuration does not give; give it back, or revoke "
+                "these keys: `asgi-apikey rehash --status` counts them"
+            )
 
 
 def _may_migrate(configuration: Configuration) -> bool:

@@ -8,7 +8,7 @@ nginx calls it `auth_request`. It takes 2xx for yes, 401 and 403 for no, and eve
 | 200 | the key is accepted; who it is stands in `X-API-Key-Id`, `-Owner`, `-Tenant` and `-Scopes` |
 | 401 | no key, a bad one, or more than one |
 | 403 | a good key without a scope that is asked for, or from elsewhere, or for something else, than it is for |
-| 503 | it cannot be decided, or a part of the question is not understood |
+| 503 | it cannot be decided, a part of the question is not understood, or a limit is used up: `Retry-After` says when |
 
 Which request it is about stands in `X-Original-Method` and `X-Original-URI`, which the proxy has to set, whatever the
 client has sent. The scopes that it takes are in the query of the subrequest, which the proxy writes too:
@@ -26,8 +26,17 @@ from asgi_apikey.asgi.middleware import APIKeyMiddleware
 from asgi_apikey.asgi.problems import Answers
 from asgi_apikey.asgi.refusals import Refusals
 from asgi_apikey.asgi.types import ASGIApp, Headers, Keys, Receive, Scope, Send, TokenVerifier
-from asgi_apikey.errors import AmbiguousCredential, APIKeyError, InvalidKey, MissingScope, RateLimited, Undecidable
-from asgi_apikey.models import Principal
+from asgi_apikey.errors import (
+    AmbiguousCredential,
+    APIKeyError,
+    InvalidKey,
+    LimitExceeded,
+    MissingScope,
+    RateLimited,
+    TooManyConnections,
+    Undecidable,
+)
+from asgi_apikey.models import HOUR, Principal
 from asgi_apikey.policy import is_scope_name, missing_scopes
 from asgi_apikey.service.requests import note
 
@@ -141,9 +150,10 @@ def _told(error: APIKeyError) -> APIKeyError:
     """Return the error that is answered: one of 401, 403 and 503."""
     if isinstance(error, AmbiguousCredential):
         return InvalidKey()
-    if isinstance(error, RateLimited):
-        return Undecidable(retry_after=error.retry_after)
-    return error
+    if isinstance(error, RateLimited | LimitExceeded):
+        # Not 403: it is the right key for the right thing, later.
+        return Undecidable(retry_after=error.retry_after or HOUR)
+    return Undecidable() if isinstance(error, TooManyConnections) else error
 
 
 def _scopes(query: bytes) -> Collection[str]:

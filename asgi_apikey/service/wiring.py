@@ -33,4 +33,13 @@ def redactor_of(configuration: Configuration, keys: APIKeys) -> Redactor:
     settings = configuration.keys
     peppers = () if settings.pepper is None or isinstance(settings.pepper, Unset) else settings.pepper
     rings = (*peppers, *settings.checksum_keys, *settings.audit_key)
-    return Redactor(keys.format, (*rings, settings.cache_secret, configuration.service.jwt_secret))
+    return Redactor(
+        keys.format,
+        (
+            *rings,
+            settings.cache_secret,
+            *settings.webhook_secret,
+            settings.adopted_secret,
+            configuration.service.jwt_secret,
+        ),
+    )

@@ -10,7 +10,14 @@ configuration   all of it together
 """
 
 from asgi_apikey.settings.client import ClientSettings
-from asgi_apikey.settings.configuration import Configuration, Sources, configuration, read_configuration, read_settings
+from asgi_apikey.settings.configuration import (
+    Configuration,
+    Sources,
+    configuration,
+    read_client,
+    read_configuration,
+    read_settings,
+)
 from asgi_apikey.settings.given import PREFIX, Given
 from asgi_apikey.settings.keys import Consistency, Settings
 from asgi_apikey.settings.service import ServiceSettings
@@ -25,6 +32,7 @@ __all__ = [
     "Settings",
     "Sources",
     "configuration",
+    "read_client",
     "read_configuration",
     "read_settings",
 ]

@@ -33,14 +33,12 @@ class Configuration:
     Attributes:
         keys: For the keys.
         service: For the service.
-        client: For commands that work through a server.
         places: By the names of the settings that were given, where each was written.
         notes: What is to be said about aliases: no errors.
     """
 
     keys: Settings = field(default_factory=Settings)
     service: ServiceSettings = field(default_factory=ServiceSettings)
-    client: ClientSettings = field(default_factory=ClientSettings)
     places: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -102,8 +100,7 @@ def configuration(
             "one: a revoke would reach one of them"
         )
     places = {name: each.place for name, each in ours.items()}
-    client = ClientSettings.from_given(ours)
-    return Configuration(keys=keys, service=service, client=client, places=places, notes=notes)
+    return Configuration(keys=keys, service=service, places=places, notes=notes)
 
 
 def read_configuration(environ: Mapping[str, str], sources: Sources = NOWHERE_ELSE) -> Configuration:
@@ -129,6 +126,19 @@ def read_settings(environ: Mapping[str, str], sources: Sources = NOWHERE_ELSE) -
     """
     given, _ = with_aliases(sources.given(environ))
     return Settings.from_given(_own(given, sources.overrides))
+
+
+def read_client(
+    environ: Mapping[str, str], sources: Sources = NOWHERE_ELSE
+) -> tuple[ClientSettings, Mapping[str, str]]:
+    """Return what commands need that work through a server; and where `SERVER` and `URL` are written, if they are.
+
+    Raises:
+        ConfigurationError: As `read_configuration` does, but for values of other settings.
+    """
+    given, _ = with_aliases(sources.given(environ))
+    ours = _own(given, sources.overrides)
+    return ClientSettings.from_given(ours), {name: ours[name].place for name in ("SERVER", "URL") if name in ours}
 
 
 def _own(given: Mapping[str, Given], overrides: Mapping[str, Given]) -> dict[str, Given]:

@@ -32,11 +32,20 @@ class Settings:
         cache_ttl: Seconds a verdict may be used; None for the default.
         cache_size: Keys held in memory.
         last_used_resolution: Seconds that `last_used_at` may lag behind; None for the default.
+        lifetime: Seconds that keys live when nobody says; None: for ever, or `max_lifetime`.
+        max_lifetime: Seconds that they live at most; None for any time.
+        max_keys_per_owner: Live keys that one owner may have in a tenant; None for any number.
         single_process: No other process uses the same store.
         consistency: What memory is trusted for.
         audit_key: The ring of audit keys, newest last; empty for none.
         redis: URL of a Redis for the bus and the shared cache; empty for none. It may hold a password.
         cache_secret: Seals what goes through it.
+        adopted: Other systems whose keys are accepted, such as `keyshield` and `unkey:prefix=acme`.
+        adopted_secret: What those of them that have one call their pepper or secret.
+        webhook_url: Where events are sent; empty for nowhere. It may be a secret.
+        webhook_secret: Signs them, newest last.
+        webhook_events: Names of those that are sent; empty for all.
+        webhook_private: They may go over HTTP, and to addresses that are not public.
     """
 
     url: str = field(default="sqlite:///keys.db", repr=False)
@@ -48,11 +57,20 @@ class Settings:
     cache_ttl: Seconds | None = None
     cache_size: int = 100_000
     last_used_resolution: Seconds | None = None
+    lifetime: Seconds | None = None
+    max_lifetime: Seconds | None = None
+    max_keys_per_owner: int | None = None
     single_process: bool = False
     consistency: Consistency = "leases"
     audit_key: tuple[str, ...] = field(default=(), repr=False)
     redis: str = field(default="", repr=False)
     cache_secret: str = field(default="", repr=False)
+    adopted: tuple[str, ...] = ()
+    adopted_secret: str = field(default="", repr=False)
+    webhook_url: str = field(default="", repr=False)
+    webhook_secret: tuple[str, ...] = field(default=(), repr=False)
+    webhook_events: tuple[str, ...] = ()
+    webhook_private: bool = False
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
@@ -84,11 +102,20 @@ class Settings:
             cache_ttl=read.seconds("CACHE_TTL"),
             cache_size=read.number("CACHE_SIZE", 1, _LARGEST_CACHE) or default.cache_size,
             last_used_resolution=read.seconds("LAST_USED_RESOLUTION", zero=True),
+            lifetime=read.seconds("LIFETIME"),
+            max_lifetime=read.seconds("MAX_LIFETIME"),
+            max_keys_per_owner=read.number("MAX_KEYS_PER_OWNER", 1, _LARGEST_CACHE),
             single_process=bool(read.switch("SINGLE_PROCESS")),
             consistency=read.word("CONSISTENCY", get_args(Consistency), default.consistency),
             audit_key=read.words("AUDIT_KEY"),
             redis=read.text("REDIS"),
             cache_secret=read.text("CACHE_SECRET"),
+            adopted=read.words("ADOPTED"),
+            adopted_secret=read.text("ADOPTED_SECRET"),
+            webhook_url=read.text("WEBHOOK_URL"),
+            webhook_secret=read.words("WEBHOOK_SECRET"),
+            webhook_events=read.words("WEBHOOK_EVENTS"),
+            webhook_private=bool(read.switch("WEBHOOK_PRIVATE")),
         )
 
     @property

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-KEY_SECRETS: Final = frozenset({"PEPPER", "CHECKSUM_KEY", "AUDIT_KEY", "CACHE_SECRET"})
+KEY_SECRETS: Final = frozenset(
+    {"PEPPER", "CHECKSUM_KEY", "AUDIT_KEY", "CACHE_SECRET", "WEBHOOK_SECRET", "ADOPTED_SECRET"}
+)
 """Must not be empty where they are given."""
 
 KEY_VARIABLES: Final = KEY_SECRETS | {
@@ -15,9 +17,16 @@ KEY_VARIABLES: Final = KEY_SECRETS | {
     "CACHE_TTL",
     "CACHE_SIZE",
     "LAST_USED_RESOLUTION",
+    "LIFETIME",
+    "MAX_LIFETIME",
+    "MAX_KEYS_PER_OWNER",
     "SINGLE_PROCESS",
     "CONSISTENCY",
     "REDIS",
+    "ADOPTED",
+    "WEBHOOK_URL",
+    "WEBHOOK_EVENTS",
+    "WEBHOOK_PRIVATE",
 }
 """Of an `APIKeys`, wherever it is."""
 

@@ -9,9 +9,14 @@ from dataclasses import dataclass, field
 import anyio
 import anyio.lowlevel
 
+from asgi_apikey.asgi.connections import Connections
 from asgi_apikey.asgi.types import ASGIApp, Message, Receive, Scope, Send
 from asgi_apikey.errors import APIKeyError, MalformedKey, UnknownKey
 from asgi_apikey.models import Principal
+from asgi_apikey.protocols import Clock
+from asgi_apikey.rehearsal import Rehearsal
+from asgi_apikey.standings import Sight
+from tests.fakes import FakeClock
 
 GOOD = b"ak_live_good"
 OTHER = b"ak_live_other"
@@ -19,6 +24,45 @@ COLD = b"ak_live_cold"
 ALICE = Principal(key_id="alice-key", owner="alice", scopes=frozenset({"orders:read"}))
 BOB = Principal(key_id="bob-key", owner="bob", scopes=frozenset())
 CAROL = Principal(key_id="carol-key", owner="carol", scopes=frozenset({"orders:read"}))
+
+
+class FakeJudge:
+    """Tells about keys what a test says.
+
+    Attributes:
+        recheck: What a presented key is found to be.
+        mark: Moved by every change.
+        leased: Whether changes would have been heard of.
+        renewable: Whether they can be heard of when somebody asks.
+        rechecked: What was verified anew.
+    """
+
+    def __init__(self, clock: Clock, recheck: Callable[[bytes], Awaitable[Principal]]) -> None:
+        self._clock = clock
+        self._recheck = recheck
+        self.mark = 0
+        self.leased = True
+        self.renewable = True
+        self.rechecked: list[bytes] = []
+
+    def look(self) -> Sight:
+        """Return the mark."""
+        return Sight(self.mark, self._clock.monotonic())
+
+    def holds(self, key_id: str, since: Sight) -> bool:
+        """Whether nothing has moved."""
+        return self.leased and since.mark == self.mark
+
+    async def renewed(self, key_id: str, since: Sight) -> bool:
+        """Obtain a lease, unless there is none to be had."""
+        await anyio.lowlevel.checkpoint()
+        self.leased = self.leased or self.renewable
+        return self.holds(key_id, since)
+
+    async def recheck(self, presented: bytes) -> Principal:
+        """Note it, and ask."""
+        self.rechecked.append(presented)
+        return await self._recheck(presented)
 
 
 class FakeKeys:
@@ -34,6 +78,10 @@ class FakeKeys:
         self.log: list[str] = []
         self.opening: BaseException | None = None
         self.closing: BaseException | None = None
+        self.clock = FakeClock()
+        self.rehearsal = Rehearsal(self.clock)
+        self.judge = FakeJudge(self.clock, self.authenticate)
+        self.connections = Connections(self.judge, self.clock, interval=0.01)
 
     def authenticate_nowait(self, presented: bytes) -> Principal | None:
         """Tell a cached key."""
@@ -123,16 +171,16 @@ class Reply:
         return [value for each, value in self.headers if each == name]
 
 
-def http(*headers: tuple[bytes, bytes], **parts: object) -> Scope:
-    """An HTTP scope as uvicorn makes it."""
+def http(*headers: tuple[bytes, bytes], path: str | None = "/orders", **parts: object) -> Scope:
+    """An HTTP scope as uvicorn makes it; the path is one that needs no escapes, or `raw_path` is among the parts."""
     scope: Scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": "1.1",
         "method": "GET",
         "scheme": "http",
-        "path": "/orders",
-        "raw_path": b"/orders",
+        "path": path,
+        "raw_path": (path or "/orders").encode(),
         "root_path": "",
         "query_string": b"",
         "headers": [(b"host", b"example"), *headers],
@@ -150,7 +198,7 @@ def websocket(*headers: tuple[bytes, bytes], denial: bool = True, **parts: objec
     del scope["method"]
     scope |= {
         "type": "websocket",
-        "subprotocols": [],
+        "subprotocols": parts.get("subprotocols", []),
         "extensions": {"websocket.http.response": {}} if denial else None,
     }
     return scope

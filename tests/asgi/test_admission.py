@@ -37,7 +37,9 @@ def test_nothing_else_is_taken_for_a_principal(state) -> None:
     assert get_api_key({}) is None
 
 
-@pytest.mark.parametrize("source", [7, "scope", object(), SimpleNamespace(scope=None)], ids=repr)
+@pytest.mark.parametrize(
+    "source", [7, "scope", object(), SimpleNamespace(scope=None)], ids=lambda each: type(each).__name__
+)
 def test_what_is_no_request_is_a_mistake(source) -> None:
     """Not an anonymous request."""
     with pytest.raises(TypeError, match="get_api_key takes"):

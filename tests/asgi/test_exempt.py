@@ -132,3 +132,11 @@ def test_the_root_and_trailing_slashes_can_be_listed() -> None:
     assert [listed.matches({"path": path}) for path in ("/", "/docs/", "/docs", "/x", "//")] == [True, True] + [
         False
     ] * 3
+
+
+def test_a_path_that_a_router_has_cut_is_not_exempt() -> None:
+    """Unless `root_path` says what was cut: `/mounted/health` is another path than `/health`."""
+    cut = {"path": "/health", "raw_path": b"/mounted/health"}
+
+    assert not LISTED.matches(cut)
+    assert LISTED.matches({**cut, "root_path": "/mounted"})

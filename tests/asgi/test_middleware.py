@@ -144,7 +144,7 @@ async def test_no_error_of_ours_lets_a_request_in(keys, inner, make, kind) -> No
     """Whatever `authenticate` raises, the application is not called, and the answer is no 500."""
     error = kind.__new__(kind)
     Exception.__init__(error, "x")
-    error.__dict__.update(key_id="k", retry_after=2.0, required=frozenset({"a"}))
+    error.__dict__.update(key_id="k", retry_after=2.0, required=frozenset({"a"}), readings=())
     keys.rejected[b"bad"] = error
     reply = await serve(guard(inner, keys, required=False), make(key(b"bad")))
 

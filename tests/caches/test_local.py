@@ -34,6 +34,19 @@ def test_it_is_a_verdict_cache() -> None:
     assert recalled(cache, b"f1") is None
 
 
+def test_whoever_stays_is_told_of_every_change() -> None:
+    """Of one key, of many, and of everything; after it was applied."""
+    cache, heard = LocalCache(), list[bool]()
+    mark = cache.mark()
+    cache.on_change = lambda: heard.append(cache.settled("k1", None, mark))
+    cache.invalidate(change("k2"))
+    cache.invalidate(change("k1"))
+    cache.invalidate(change(""))
+    cache.clear()
+
+    assert heard == [True, False, False, False]
+
+
 def test_what_was_put_is_served() -> None:
     """The very object: verdicts are immutable, so requests share them."""
     cache, verdict = LocalCache(), a_verdict()

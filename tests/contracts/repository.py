@@ -49,6 +49,8 @@ FULL = KeyRecord(
     tags=frozenset({"ci", "Ünit"}),
     networks=frozenset({"10.0.0.0/8", "!10.1.0.0/16", "2001:db8::/32"}),
     routes=frozenset({"GET,POST /orders/*", "/a b"}),
+    limits=frozenset({"100/15 minutes", "quota 2000/day", "credits 5"}),
+    origins=frozenset({"https://app.example.com", "https://*.example.com:8443"}),
     metadata={"plan": "pro", "limits": [1, 2.5, None, True, {"深": "\x00\ud800"}], "big": 2**80},
 )
 
@@ -94,6 +96,11 @@ UNSTORABLE: list[tuple[str, object]] = [
     ("networks", "10.0.0.0/8"),
     ("routes", frozenset({"get /x"})),
     ("routes", frozenset({"/x\n/y"})),
+    ("limits", frozenset({"100/fortnight"})),
+    ("limits", "100/minute"),
+    ("origins", frozenset({"https://example.com/"})),
+    ("origins", frozenset({"null"})),
+    ("origins", "https://example.com"),
 ]
 
 
@@ -307,6 +314,8 @@ class RepositoryContract:
             "tags": frozenset({"t"}),
             "networks": frozenset({"10.0.0.0/8"}),
             "routes": frozenset({"GET /x"}),
+            "limits": frozenset({"1/second"}),
+            "origins": frozenset({"https://a.example"}),
         }
 
         await repository.update("key1", RecordPatch(**columns), version=1)  # type: ignore[arg-type]

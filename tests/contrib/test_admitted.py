@@ -12,7 +12,19 @@ from asgi_apikey.models import Principal
 from asgi_apikey.policy import missing_scopes
 from tests.asgi.driver import ALICE, websocket
 
-SCOPES = st.sampled_from(["*", "orders", "orders:*", "orders:read", "orders:read:own", "orders.*", "orders.read", "b"])
+SCOPES = st.sampled_from(
+    [
+        "*",
+        "orders",
+        "orders:*",
+        "orders:read",
+        "orders:read:own",
+        "orders.*",
+        "orders.read",
+        "apikeys:*",
+        "apikeys:read",
+    ]
+)
 
 
 @given(st.frozensets(SCOPES), SCOPES)

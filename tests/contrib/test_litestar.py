@@ -16,6 +16,8 @@ from litestar.types import Receive, Scope, Send
 from asgi_apikey.asgi.middleware import APIKeyMiddleware
 from asgi_apikey.contrib.litestar import APIKeyPlugin, Caller, Refused, Requires
 from asgi_apikey.errors import ConfigurationError, StoreUnavailable
+from asgi_apikey.models import Principal
+from asgi_apikey.policy import restrictions_of
 from tests.asgi.driver import COLD, GOOD, OTHER, FakeKeys
 from tests.contrib.conftest import WIDE
 
@@ -95,6 +97,44 @@ def test_a_guard_asks_for_scopes(keys: FakeKeys) -> None:
     assert refused.status_code == 403
     assert refused.json()["code"] == "missing_scope"
     assert refused.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("path", ["/mounted/health", "/mounted//health", "/health/", "/%68ealth"])
+def test_exempt_paths_are_those_that_clients_ask_for(keys: FakeKeys, path: str) -> None:
+    """Not what Litestar's router makes of them, which takes mounts off and makes odd spellings plain."""
+
+    @get("/health")
+    async def health() -> str:
+        return "open"
+
+    with client(keys, health, mounted, exempt=("/health",)) as app:
+        assert app.get("/health").text == "open"
+        assert app.get(path).status_code == 401
+
+
+def test_routes_of_a_key_are_those_that_clients_ask_for(keys: FakeKeys) -> None:
+    """A key for `/any` opens nothing else that is called so inside a mount, below a `root_path` or not."""
+    restricted = Principal(
+        key_id="r",
+        owner="rita",
+        restrictions=restrictions_of(frozenset(), frozenset({"/any", "/shop/any"}), frozenset()),
+    )
+    keys.cached[b"ak_live_routes"] = restricted
+    sending = {"X-API-Key": "ak_live_routes"}
+    with client(keys) as app:
+        assert app.get("/any", headers=sending).json() == ["rita"]
+        assert app.get("/mounted/any", headers=sending).json()["code"] == "route_not_allowed"
+    inside = Litestar(HANDLERS, plugins=[APIKeyPlugin(keys)])
+
+    async def without_raw_path(scope, receive, send) -> None:
+        scope.pop("raw_path", None)
+        await inside(scope, receive, send)
+
+    with TestClient(without_raw_path) as app:
+        assert app.get("/any", headers=sending).status_code == 403
+        assert app.get("/any", headers=sent(OTHER)).json() == ["bob"]
+    with TestClient(inside, root_path="/shop") as app:
+        assert app.get("/shop/any", headers=sending).json() == ["rita"]
 
 
 def test_websockets(keys: FakeKeys) -> None:

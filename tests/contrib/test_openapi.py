@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asgi_apikey.asgi.exempt import ExemptPaths
-from asgi_apikey.contrib.openapi import documented, refusal_responses, security_schemes
+from asgi_apikey.asgi.middleware import APIKeyMiddleware
+from asgi_apikey.contrib.openapi import documented, refusal_responses, schemes_of, security_schemes
 from asgi_apikey.errors import ConfigurationError
 
 DOCUMENT = {
@@ -173,3 +175,12 @@ def test_any_document_that_is_accepted_can_be_written(paths, general) -> None:
     for path, item in told["paths"].items():
         if isinstance(item, dict) and isinstance(item.get("get"), dict):
             assert bool(item["get"]["security"]) == (path != "/health")
+
+
+def test_the_places_have_the_defaults_of_the_middleware() -> None:
+    """One header."""
+    defaults = {name: each.default for name, each in inspect.signature(APIKeyMiddleware).parameters.items()}
+
+    assert schemes_of({}) == schemes_of(
+        {name: defaults[name] for name in ("header", "query_param", "bearer", "cookie")}  # type: ignore[typeddict-item]
+    )

@@ -76,6 +76,18 @@ def test_a_good_key_is_let_in(site: Site) -> None:
     assert (request["method"], request["path"]) == ("GET", "/orders/7?page=2")
 
 
+def test_a_key_with_as_much_to_tell_as_can_be_is_let_in(site: Site) -> None:
+    """Longer headers than its buffer, and nginx gives up on the answer: the buffer is that long."""
+    scopes = [f"{number:0>2}:".ljust(128, "x") for number in range(100)]
+    named = [part for scope in scopes for part in ("--scope", scope)]
+    key, _ = site.service.issue("--owner", "\U0001f511" * 255, "--tenant", "\U0001f511" * 255, *named)
+
+    reply = site.send(f"X-API-Key: {key}")
+
+    assert reply.status == 200
+    assert site.reached("x-api-key-scopes") == [" ".join(scopes)]
+
+
 def test_the_application_is_told_who_it_is(site: Site) -> None:
     """In headers that the service has written."""
     site.with_key()

@@ -164,7 +164,9 @@ class Stage:
         python, printed = shlex.quote(sys.executable), shlex.quote(str(self._folder / ".printed"))
         stand_ins = {name: f'exec {python} -m tests.docs.stand_ins {name} "$@"' for name in ("curl", "make", "pip")}
         serve = f'{python} -m uvicorn "$@" --fd {self._listening.fileno()} --no-use-colors >> .server.log 2>&1'
-        command = f'{python} -m asgi_apikey "$@"'
+        # A page names the service's usual port, too.
+        moved = '"${@/127.0.0.1:8002/127.0.0.1:$STAGE_SERVICE_PORT}"'
+        command = f"{python} -m asgi_apikey {moved}"
         # What a page serves without naming a port is served on one that is free here.
         run_service = f'exec {command} --port "$STAGE_SERVICE_PORT" >> .server.log 2>&1'
         # Not through a pipe where it is not needed: what is told on both streams stays in its order.

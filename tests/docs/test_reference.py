@@ -14,13 +14,15 @@ import pytest
 
 import asgi_apikey
 from asgi_apikey import APIKeyMiddleware, APIKeys, IssuedKey, KeyRecord, Principal, Receipt, get_api_key
+from asgi_apikey.asgi.connections import Live
+from asgi_apikey.asgi.websockets import WebSockets
 from asgi_apikey.authenticator import Limits, Stats
 from asgi_apikey.issuer import Issuer
 from asgi_apikey.jwt import JWKS, Fault, JWTVerifier
 from asgi_apikey.models import NO_METADATA, UNSET
-from asgi_apikey.settings import PREFIX, ServiceSettings, Settings
+from asgi_apikey.settings import PREFIX, ClientSettings, ServiceSettings, Settings
 from asgi_apikey.settings.aliases import EVERY_ALIAS
-from asgi_apikey.settings.names import KEY_VARIABLES, SERVICE_VARIABLES
+from asgi_apikey.settings.names import CLIENT_VARIABLES, KEY_VARIABLES, SERVICE_VARIABLES
 from tests.docs.pages import DOCS, code_words, prose, rows, section
 
 APIKEYS: Final = DOCS / "reference" / "apikeys.md"
@@ -64,11 +66,13 @@ def is_told(cell: str, default: object) -> bool:
         (APIKEYS, "Limits", Limits.__init__),
         (APIKEYS, "issue", APIKeys.issue),
         (MIDDLEWARE, "Constructor", APIKeyMiddleware.__init__),
+        (MIDDLEWARE, "WebSockets", WebSockets.__init__),
+        (MIDDLEWARE, "Live", Live.__init__),
         (MIDDLEWARE, "get_api_key", get_api_key),
         (TOKENS, "Constructor", JWTVerifier.__init__),
         (TOKENS, "JWKS", JWKS.__init__),
     ],
-    ids=["APIKeys", "Limits", "issue", "APIKeyMiddleware", "get_api_key", "JWTVerifier", "JWKS"],
+    ids=["APIKeys", "Limits", "issue", "APIKeyMiddleware", "WebSockets", "Live", "get_api_key", "JWTVerifier", "JWKS"],
 )
 def test_every_option_has_a_row_with_its_default(page: Path, heading: str, function: Callable[..., object]) -> None:
     """And no row is about an option that does not exist."""
@@ -99,7 +103,8 @@ def test_every_verb_has_a_row_with_its_arguments() -> None:
     verbs = {name: set(defaults(getattr(keys, name))) for name in told if name != "issue"}
 
     assert {name: words for name, words in told.items() if name != "issue"} == verbs
-    assert set(told) == {name for name, _ in inspect.getmembers(Issuer, inspect.isfunction) if not name.startswith("_")}
+    issuers = {name for name, _ in inspect.getmembers(Issuer, inspect.isfunction) if not name.startswith("_")}
+    assert set(told) == issuers | {"remaining", "top_up"}
 
 
 @pytest.mark.parametrize("value", [Principal, IssuedKey, Receipt, KeyRecord, Stats], ids=lambda value: value.__name__)
@@ -114,22 +119,29 @@ def becomes(heading: str) -> dict[str, str]:
     return {name: code_words(re.split("[:,;]", cells[-1])[0]).pop() for name, cells in told.items() if PREFIX in name}
 
 
-@pytest.mark.parametrize(("heading", "settings"), [("Keys", Settings), ("Service", ServiceSettings)])
-def test_every_setting_has_its_variable(heading: str, settings: type) -> None:
+@pytest.mark.parametrize(
+    ("heading", "settings", "variables"),
+    [
+        ("Keys", Settings, KEY_VARIABLES),
+        ("Service", ServiceSettings, SERVICE_VARIABLES),
+        ("Client", ClientSettings, CLIENT_VARIABLES),
+    ],
+)
+def test_every_setting_has_its_variable(heading: str, settings: type, variables: frozenset[str]) -> None:
     """One each, named as it is read, and none that is not read."""
     told = becomes(heading)
 
     assert sorted(told.values()) == sorted(each.name for each in dataclasses.fields(settings))
-    assert {name.removeprefix(PREFIX) for name in told} == (
-        KEY_VARIABLES if settings is Settings else SERVICE_VARIABLES
-    )
+    assert {name.removeprefix(PREFIX) for name in told} == variables
 
 
 def test_every_variable_changes_what_it_becomes() -> None:
     """Of the keys; those of the service are tested where they are read."""
-    values = {"CACHE_TTL": "1", "SINGLE_PROCESS": "1", "CONSISTENCY": "strict", "POOL_SIZE": "4", "CACHE_SIZE": "4"}
+    switches = dict.fromkeys(("WEBHOOK_PRIVATE", "SINGLE_PROCESS"), "1")
+    numbers = ("CACHE_TTL", "POOL_SIZE", "CACHE_SIZE", "LAST_USED_RESOLUTION", "LIFETIME", "MAX_LIFETIME")
+    values = {"CONSISTENCY": "strict", "MAX_KEYS_PER_OWNER": "4", **switches, **dict.fromkeys(numbers, "4")}
     for name, field in becomes("Keys").items():
-        value = (values | {"LAST_USED_RESOLUTION": "4"}).get(name.removeprefix(PREFIX), "x")
+        value = values.get(name.removeprefix(PREFIX), "x")
         assert getattr(Settings.from_env({name: value}), field) != getattr(Settings(), field), name
 
 

@@ -59,7 +59,9 @@ def test_a_published_key_is_refused(backwards: str) -> None:
             PepperRing(pepper)
 
 
-@pytest.mark.parametrize("pepper", [None, 12, 3.5, object(), ["nested"], bytearray(40)], ids=repr)
+@pytest.mark.parametrize(
+    "pepper", [None, 12, 3.5, object(), ["nested"], bytearray(40)], ids=lambda each: type(each).__name__
+)
 def test_a_pepper_is_text_or_bytes(pepper: str) -> None:
     """Anything else in the ring, such as a variable that was not set, is refused."""
     with pytest.raises(ConfigurationError):

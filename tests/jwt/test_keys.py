@@ -94,6 +94,7 @@ def test_a_secret_is_for_hmac_only(algorithm) -> None:
         (b"", "RS256"),
         (None, "RS256"),
     ],
+    ids=lambda each: each if isinstance(each, str) else "pem",
 )
 def test_a_pem_that_is_no_public_key_for_the_algorithm_is_refused(pem, algorithm: str) -> None:
     """Another kind, another curve, a private one, a certificate, half of one."""
@@ -163,7 +164,7 @@ def test_a_published_key_without_alg_has_the_usual_one(by: Signer, algorithm: st
         (ED, {"x": "AAAA"}),
         (ED, {"alg": "ES256"}),
     ],
-    ids=lambda value: str(value)[:30] if isinstance(value, dict) else value.kid,
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else value.kid,
 )
 def test_an_entry_that_verifies_nothing_is_left_out(by: Signer, changes: dict[str, object]) -> None:
     """Another use, a private part, `kty` and `alg` that disagree, numbers that are no key, or a costly one."""

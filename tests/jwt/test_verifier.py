@@ -61,7 +61,7 @@ async def test_a_token_becomes_a_principal(clock: FakeClock) -> None:
         ({"scope": "*"}, {"scope_map": {"*": ["a"]}}, {"a"}),
         ({"scope": "a"}, {"scope_map": {}}, set()),
     ],
-    ids=str,
+    ids=lambda each: str(sorted(each) if isinstance(each, set | frozenset) else each),
 )
 async def test_scopes_come_from_claims(claims, options, scopes: set[str]) -> None:
     """What is absent, not a name, or a wildcard that nobody here has written grants nothing."""

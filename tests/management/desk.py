@@ -12,6 +12,7 @@ from asgi_apikey import APIKeys
 from asgi_apikey.asgi.types import ASGIApp, Scope
 from asgi_apikey.errors import MissingCredential
 from asgi_apikey.grants import EVERYTHING, Grant
+from asgi_apikey.limits import UNLIMITED
 from asgi_apikey.management import EVERY_ACTION, Action, Caller
 from asgi_apikey.models import Actor
 from asgi_apikey.policy import EVERY_ROUTE, EVERYWHERE
@@ -24,6 +25,8 @@ ANYTHING: Final = Grant(
     environments=EVERYTHING,
     networks=EVERYWHERE,
     routes=EVERY_ROUTE,
+    limits=UNLIMITED,
+    origins=EVERYTHING,
     until=math.inf,
 )
 
@@ -37,6 +40,8 @@ def owner(name: str, tenant: str = "", scopes: frozenset[str] = frozenset({"*"})
         environments=frozenset({"live"}),
         networks=EVERYWHERE,
         routes=EVERY_ROUTE,
+        limits=UNLIMITED,
+        origins=EVERYTHING,
         until=math.inf,
     )
     return Caller(actor=Actor(name), grant=grant, actions=EVERY_ACTION, owner=name, tenant=tenant)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -118,6 +119,8 @@ WITHIN: Final[Mapping[str, object]] = {
     "tags": ["x"],
     "networks": ["192.0.2.0/25"],
     "routes": ["GET /api/orders"],
+    "limits": ["50/minute"],
+    "origins": ["https://a.example.com"],
 }
 """A value of each field that a caller of these rights may set."""
 
@@ -131,6 +134,8 @@ BEYOND: Final[Mapping[str, tuple[object, str]]] = {
     "expires_in_days": (2, "until"),
     "networks": (["198.51.100.0/24"], "networks"),
     "routes": (["GET /other"], "routes"),
+    "limits": (["101/minute"], "limits"),
+    "origins": (["https://example.com"], "origins"),
 }
 """One that is beyond them, and in which respect."""
 
@@ -148,6 +153,8 @@ LEAST: Final[Mapping[str, object]] = {
     "expires_in": 60,
     "networks": ["192.0.2.0/24"],
     "routes": ["/api/*"],
+    "limits": ["100/minute"],
+    "origins": ["https://*.example.com"],
 }
 """A request of this caller that is within what it has; the fields that are absent mean its own, or none."""
 
@@ -170,15 +177,18 @@ async def field_outcome(cast: Cast, caller: Person, changes: Mapping[str, object
 
 async def restricted(cast: Cast) -> Person:
     """An owner with a key that is bound in every respect in which one can be."""
-    return await cast.with_key(
+    bound = await cast.with_key(
         "restricted",
         {"apikeys:read", "apikeys:write", "orders:*"},
         owner="acme",
         tenant="eu",
         networks=["192.0.2.0/24"],
         routes=["/api/*", "/", "PATCH /*"],
+        limits=["100/minute"],
+        origins=["https://*.example.com"],
         expires_at=END,
     )
+    return replace(bound, headers=bound.headers | {"Origin": "https://console.example.com"})
 
 
 # ---- the tables ----

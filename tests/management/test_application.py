@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from asgi_apikey import APIKeys
 from asgi_apikey.asgi.types import Message, Scope
 from asgi_apikey.errors import APIKeyError, ConfigurationError, Overloaded, RateLimited, StoreUnavailable, Undecidable
-from asgi_apikey.management import Action, Caller, Management
+from asgi_apikey.management import Action, Caller, KeyAuthoriser, Management
 from asgi_apikey.management.operations import OPERATIONS, Operation
 from asgi_apikey.models import Actor
 from asgi_apikey.protocols import KeyRepository
 from asgi_apikey.repositories.memory import MemoryRepository
-from tests.fakes import Watched
+from tests.fakes import FakeClock, Watched
 from tests.management.desk import ANYTHING, Desk, by_header, client_of, memory_keys, problem
 from tests.wiring import PEPPER
 
@@ -238,6 +238,49 @@ async def test_a_client_that_goes_away_is_not_answered(anyio_backend: str) -> No
     await memory_keys().management(by_header)(scope, receive, send)
 
     assert sent == []
+
+
+async def test_who_is_revoked_while_his_body_is_on_its_way_does_nothing(anyio_backend: str) -> None:
+    """A request that was begun in time must not be finished, hours later, in the name of a key that has ended."""
+    clock, keys = FakeClock(), memory_keys()
+    thief = await keys.issue(owner="acme", scopes={"apikeys:write", "orders:*"})
+
+    async def dribbling() -> AsyncIterator[bytes]:
+        yield b'{"name": "back door"'
+        receipt = await keys.revoke(thief.record.key_id)
+        assert receipt.confirmed
+        clock.advance(1)
+        yield b"}"
+
+    headers = {"x-api-key": thief.key, "content-type": "application/json"}
+    async with client_of(keys.management(KeyAuthoriser(keys), clock=clock)) as client:
+        answer = await client.post("/", content=dribbling(), headers=headers)
+
+    assert problem(answer) == (401, "invalid_key")
+    assert await keys.count(owner="acme", revoked=False) == 0
+
+
+async def test_who_has_sent_his_body_at_once_is_asked_for_once(anyio_backend: str) -> None:
+    """And with a body that took its time, once more, also whether he still may."""
+    clock, asked = FakeClock(), 0
+
+    async def authorise(scope: Scope) -> Caller:
+        nonlocal asked
+        asked += 1
+        return Caller(actor=Actor("x"), grant=ANYTHING, actions=frozenset({Action.READ} if asked < 3 else ()))
+
+    async def late() -> AsyncIterator[bytes]:
+        clock.advance(1)
+        yield b"{}"
+
+    headers = {"content-type": "application/json"}
+    async with client_of(memory_keys().management(authorise, clock=clock)) as client:
+        soon = await client.post("/count", content=b"{}", headers=headers)
+        once = asked
+        slow = await client.post("/count", content=late(), headers=headers)
+
+    assert (soon.status_code, once) == (200, 1)
+    assert (problem(slow), asked) == ((403, "missing_scope"), 3)
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,9 @@ async def test_every_other_key_looks_the_same(desk: Desk) -> None:
         ({"routes": ["GET /orders/*"]}, {"method": "GET"}, "route_not_allowed"),
         ({"routes": ["GET /orders/*"]}, {"method": "GET", "path": "/orders/../7"}, "route_not_allowed"),
         ({"routes": ["/orders/*"]}, {}, "route_not_allowed"),
+        ({"origins": ["https://*.example.com"]}, {"origin": "https://a.example.com"}, None),
+        ({"origins": ["https://*.example.com"]}, {"origin": "https://example.com"}, "origin_not_allowed"),
+        ({"origins": ["https://*.example.com"]}, {}, "origin_not_allowed"),
     ],
 )  # fmt: skip
 async def test_a_good_key_is_active_only_for_what_it_may(
@@ -95,6 +98,17 @@ async def test_a_good_key_is_active_only_for_what_it_may(
     told = (await quick.ask("POST", "/verify", {"key": key, **asked})).json()
 
     assert (told["active"], told.get("refusal")) == (refusal is None, refusal)
+
+
+@pytest.mark.parametrize("name", ["", "orders read", 'a"b', "\u00e9", "\u0000"])
+async def test_what_is_no_scope_is_not_answered(quick: Desk, name: str) -> None:
+    """A key for everything covers every name, so a slip of who asks must not be a yes."""
+    key = (await quick.make(scopes=["*"]))["key"]
+
+    answer = await quick.ask("POST", "/verify", {"key": key, "scopes": ["orders:read", name]})
+
+    assert problem(answer) == (422, "invalid_request")
+    assert answer.json()["errors"][0]["path"] == "scopes"
 
 
 @pytest.mark.parametrize(("field", "most"), [("address", 64), ("method", 32), ("path", 8_192)])

@@ -23,6 +23,7 @@ from asgi_apikey.errors import (
     MissingCredential,
     MissingScope,
     NetworkNotAllowed,
+    OriginNotAllowed,
     RevokedKey,
     RouteNotAllowed,
     StoreUnavailable,
@@ -180,15 +181,19 @@ async def test_what_memory_says_of_a_key_does_not_count(keys: APIKeys, store: Wa
     }
 
 
-async def test_a_key_is_bound_to_its_networks_and_routes_here_too(keys: APIKeys) -> None:
+async def test_a_key_is_bound_to_its_networks_pages_and_routes_here_too(keys: APIKeys) -> None:
     """The path is the whole one, with the mount."""
     scopes = {"apikeys:read"}
     at_home = await keys.issue(owner="acme", scopes=scopes, networks=["10.0.0.0/8"])
     reading = await keys.issue(owner="acme", scopes=scopes, routes=["GET /api-keys/*"])
+    paged = await keys.issue(owner="acme", scopes=scopes, origins=["https://a.example"])
     authoriser = KeyAuthoriser(keys)
 
     assert await outcome(authoriser, presenting(at_home.key)) is NetworkNotAllowed
     assert isinstance(await outcome(authoriser, presenting(at_home.key, client=("10.1.2.3", 1))), Caller)
+    assert await outcome(authoriser, presenting(paged.key)) is OriginNotAllowed
+    on_its_page = http((b"x-api-key", paged.key.encode()), (b"origin", b"https://a.example"))
+    assert isinstance(await outcome(authoriser, on_its_page), Caller)
     assert await outcome(authoriser, presenting(reading.key)) is RouteNotAllowed
     assert isinstance(await outcome(authoriser, presenting(reading.key, path="/api-keys/x", raw_path=None)), Caller)
 
@@ -283,8 +288,8 @@ async def test_restrictions_that_can_only_be_asked_are_not_handed_on() -> None:
     """A verifier of the application may make principals with restrictions of its own."""
 
     class Anywhere:
-        def refusal(self, **_: object) -> None:
-            return None
+        def refusals(self, **_: object) -> tuple[()]:
+            return ()
 
     class Verifier:
         async def authenticate(self, presented: bytes) -> Principal:
@@ -292,7 +297,7 @@ async def test_restrictions_that_can_only_be_asked_are_not_handed_on() -> None:
 
     caller = await JWTAuthoriser(Verifier()).authorise(bearing("a.b.c"))
 
-    assert (caller.grant.networks, caller.grant.routes) == (NOWHERE, NO_ROUTE)
+    assert (caller.grant.networks, caller.grant.routes, caller.grant.origins) == (NOWHERE, NO_ROUTE, frozenset())
 
 
 # ---- by session ----

@@ -15,6 +15,8 @@ import pytest
 from asgi_apikey.management.docspage import POLICY, STYLE, curl, docs_page, example_of
 from asgi_apikey.management.openapi import openapi_document
 from asgi_apikey.management.operations import OPERATIONS, Operation
+from asgi_apikey.management.schemes import TOKEN_SCHEMES, key_schemes, session_schemes
+from asgi_apikey.models import Metadata
 
 DOCUMENT = openapi_document(server="/api-keys")
 
@@ -107,6 +109,32 @@ def test_each_operation_has_a_line_for_the_shell(operation: Operation) -> None:
     assert ("-d" in words) is (operation.body is not None)
     if operation.body is not None:
         msgspec.json.decode(words[-1], type=operation.body)
+
+
+@pytest.mark.parametrize(
+    ("schemes", "sent"),
+    [
+        (key_schemes("X-Admin-Key", bearer=True), "X-Admin-Key: $API_KEY"),
+        (key_schemes(None, bearer=True), "Authorization: Bearer $API_KEY"),
+        (TOKEN_SCHEMES, "Authorization: Bearer $API_KEY"),
+        (session_schemes("session"), "Cookie: session=$API_KEY"),
+        (session_schemes(None), None),
+    ],
+)
+def test_credentials_are_sent_as_this_api_takes_them(schemes: Metadata, sent: str | None) -> None:
+    """In the lines for the shell, and as told above them."""
+    document = openapi_document(schemes=schemes)
+
+    words = shlex.split(curl(document, "get", "/me"))
+
+    assert words[4:] == ([] if sent is None else ["-H", sent])
+    if sent is not None:
+        assert sent.replace("$API_KEY", "…") in Page(docs_page(document)).texts
+
+
+def test_the_page_tells_where_the_api_is() -> None:
+    """Paths are below it, and nobody should have to find out by trying."""
+    assert DOCUMENT["servers"][0]["url"] in PAGE.texts  # type: ignore[index, call-overload]
 
 
 def test_a_quote_in_an_example_does_not_end_the_shells() -> None:

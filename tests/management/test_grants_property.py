@@ -25,6 +25,7 @@ from tests.management.rights import (
     OWNERS,
     TENANTS,
     allows_address,
+    allows_page,
     allows_route,
     doable_by_key,
     grantable_by_key,
@@ -62,7 +63,10 @@ ROUTES = [
     "WEBSOCKET /*",
     "HEAD,PATCH /k/*",
 ]
+HERE_PAGE = "https://a.example.com"
+ORIGINS = [HERE_PAGE, "https://b.example.com", "https://*.example.com", "https://*.b.example.com"]
 FOREIGN = {"owner": OWNERS, "tenant": TENANTS, "environment": ENVIRONMENTS}
+_PAGE = (b"origin", HERE_PAGE.encode())
 ENDS = [None, NOON + 100, NOON + 200, NOON + 300]
 
 
@@ -85,6 +89,7 @@ def rights(rng: random.Random) -> dict[str, Any]:
         "scopes": some(rng, SCOPES) + some(rng, MANAGING, 1),
         "networks": some(rng, NETWORKS),
         "routes": some(rng, ROUTES),
+        "origins": some(rng, ORIGINS),
         "expires_at": rng.choice(ENDS),
     }
 
@@ -110,6 +115,7 @@ class World:
             "scopes": scopes,
             "networks": sorted(own.networks),
             "routes": sorted(own.routes),
+            "origins": sorted(own.origins),
             "expires_at": own.expires_at,
         }
 
@@ -131,7 +137,8 @@ class World:
             fields = rights(rng)
             networks, routes = frozenset(fields["networks"]), frozenset(fields["routes"])
             called = all(allows_route(routes, method, "/k/x") for method in ("POST", "PATCH"))
-            if allows_address(networks, HERE) and called:
+            seen = allows_page(frozenset(fields["origins"]), HERE_PAGE)
+            if allows_address(networks, HERE) and called and seen:
                 break
         fields["scopes"] += ["apikeys:write"]
         return await self.keys.issue(owner=rng.choice(OWNERS), tenant=rng.choice(TENANTS), name="granter", **fields)
@@ -140,7 +147,13 @@ class World:
         """Send one request, as the granter; return status and answer."""
         key = (b"x-api-key", granter.key.encode())
         scope = http(
-            key, (b"content-type", b"application/json"), method=method, path=f"/k{path}", raw_path=None, root_path="/k"
+            key,
+            _PAGE,
+            (b"content-type", b"application/json"),
+            method=method,
+            path=f"/k{path}",
+            raw_path=None,
+            root_path="/k",
         )
         return await answered(self.app, scope | {"client": (HERE, 1)}, json.dumps(body).encode())
 
@@ -211,9 +224,12 @@ async def adopt(world: World, granter: IssuedKey) -> tuple[int, Any]:
         scopes=frozenset(fields["scopes"]),
         networks=frozenset(fields["networks"]),
         routes=frozenset(fields["routes"]),
+        origins=frozenset(fields["origins"]),
         expires_at=fields["expires_at"],
     )
-    scope = http((b"x-api-key", granter.key.encode()), path="/k/x", raw_path=None, method="POST", client=(HERE, 1))
+    scope = http(
+        (b"x-api-key", granter.key.encode()), _PAGE, path="/k/x", raw_path=None, method="POST", client=(HERE, 1)
+    )
     caller = await world.authoriser.authorise(scope)
     key = world.keys.format.generate(whose["environment"]).key
     try:
@@ -287,7 +303,12 @@ async def test_the_oracle_sees_what_is_beyond() -> None:
     """It is not the package's rules again, and it finds each kind of gain."""
     keys = APIKeys("memory:", pepper=PEPPER, clock=FakeClock())
     little = await keys.issue(
-        owner="x", scopes={"a.b"}, networks=["10.0.0.0/31"], routes=["GET /a/*"], expires_at=NOON + 100
+        owner="x",
+        scopes={"a.b"},
+        networks=["10.0.0.0/31"],
+        routes=["GET /a/*"],
+        origins=[HERE_PAGE],
+        expires_at=NOON + 100,
     )
     much = await keys.issue(owner="y", scopes={"a.*"})
 
@@ -295,6 +316,7 @@ async def test_the_oracle_sees_what_is_beyond() -> None:
         "scopes",
         "addresses",
         "routes",
+        "pages",
         "names",
         "until",
     ]

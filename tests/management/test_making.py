@@ -25,6 +25,7 @@ FULL = {
     "tags": ["build"],
     "networks": ["10.0.0.0/8"],
     "routes": ["GET /orders/*"],
+    "origins": ["https://app.example.com"],
 }
 
 
@@ -116,6 +117,7 @@ async def test_what_the_schema_does_not_allow_is_refused_with_its_place(
         {"environment": "LIVE"},
         {"networks": ["10.0.0.1/8"]},
         {"routes": ["orders"]},
+        {"origins": ["https://example.com/"]},
         {"tags": ["a b"]},
         {"description": "\x00"},
         {"metadata": {"a": "x" * 9_000}},

@@ -106,6 +106,8 @@ def test_every_field_that_can_be_set_is_in_the_tables() -> None:
         "until",
         "networks",
         "routes",
+        "limits",
+        "origins",
     }
 
 

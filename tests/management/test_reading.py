@@ -78,7 +78,7 @@ async def test_a_key_is_read_from_the_store(desk: Desk) -> None:
         ({"owner": "nobody"}, ""),
         ({"owner": ""}, ""),
     ],
-    ids=str,
+    ids=lambda each: "-".join(each) if isinstance(each, dict) else str(each),
 )
 async def test_every_filter_works_in_all_three_places(desk: Desk, where: dict[str, Any], found: str) -> None:
     """In the query string, in a body, and in a count."""

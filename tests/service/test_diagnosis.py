@@ -112,6 +112,17 @@ async def test_a_store_without_a_manager_says_how_to_make_one(tmp_path: Path) ->
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(("pepper", "refused"), [(SECRET + "x", True), (f"{PEPPER} {SECRET}x", False)])
+async def test_keys_from_under_a_lost_pepper_are_found(store: str, pepper: str, refused: bool) -> None:
+    """All else is well then, and every key is refused, as if it were a wrong one."""
+    findings = await diagnosed(configured(URL=store, PEPPER=pepper), limit=None)
+
+    warned = texts(findings, Level.WARNING).get("digests", "")
+    assert ("1 of the 1 newest keys are refused" in warned) is refused
+    assert ("in front of" in warned) is refused
+
+
+@pytest.mark.anyio
 async def test_a_file_that_others_can_open_is_found(store: str, tmp_path: Path) -> None:
     """With the command that mends it."""
     (tmp_path / "keys.db").chmod(0o644)

@@ -171,7 +171,7 @@ async def test_whatever_is_wrong_one_of_four_statuses_is_answered(kind: type[API
     """And never 200, whatever `authenticate` raises."""
     keys, error = FakeKeys(), kind.__new__(kind)
     Exception.__init__(error, "x")
-    error.__dict__.update(key_id="k", retry_after=2.0, required=frozenset({"a"}))
+    error.__dict__.update(key_id="k", retry_after=2.0, required=frozenset({"a"}), readings=())
     keys.rejected[b"bad"] = error
 
     reply = await serve(Sidecar(keys), http(key(b"bad")))

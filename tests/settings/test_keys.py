@@ -6,7 +6,8 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from asgi_apikey.errors import ConfigurationError
+from asgi_apikey import APIKeys
+from asgi_apikey.errors import ConfigurationError, InvalidRequest, KeyLimitReached
 from asgi_apikey.models import UNSET
 from asgi_apikey.settings import Settings
 
@@ -125,3 +126,17 @@ def test_settings_are_frozen() -> None:
     """What was wired is what stays."""
     with pytest.raises(FrozenInstanceError):
         Settings().prefix = "x"  # type: ignore[misc]
+
+
+@pytest.mark.anyio
+async def test_lifetimes_and_numbers_of_keys_are_bounded() -> None:
+    """Where a service is all there is, nobody writes Python to say so."""
+    variables = {"LIFETIME": "60", "MAX_LIFETIME": "120", "MAX_KEYS_PER_OWNER": "1", "URL": "memory:", "PEPPER": "none"}
+    keys = APIKeys.from_settings(Settings.from_env({f"ASGI_APIKEY_{name}": text for name, text in variables.items()}))
+    record = (await keys.issue(owner="acme")).record
+
+    assert record.expires_at == pytest.approx(record.created_at + 60, abs=0.01)
+    with pytest.raises(InvalidRequest):
+        await keys.issue(owner="else", expires_in=121)
+    with pytest.raises(KeyLimitReached):
+        await keys.issue(owner="acme")

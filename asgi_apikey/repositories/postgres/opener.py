@@ -94,7 +94,10 @@ class Opener:
 
     def _refuse_foreign(self) -> None:
         if not self._warned:
-            _log.error("the PostgreSQL URL leads to another key store than the one that this process has used before")
+            _log.error(
+                "the PostgreSQL URL leads to another key store than the one that this process has used before",
+                extra={"event": "other_store"},
+            )
             self._warned = True
         raise StoreUnavailable(
             "the URL leads to another key store than before: put the right one back, or restart to use this one"

@@ -8,15 +8,18 @@ programs `unshare`, `nsenter` and `setpriv` of util-linux, which every Debian ha
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -100,7 +103,20 @@ def _machine() -> list[Mount]:
     """What of this machine stands in the place of the image of Python."""
     folders = [f"/{name}" for name in _OF_THE_MACHINE if Path("/", name).is_dir() and not Path("/", name).is_symlink()]
     mounts: list[Mount] = [(folder, folder, True) for folder in ("/usr", *folders)]
+    if sys.base_prefix == "/usr":
+        # Debian's, which knows itself as `python3` only; in the image it is `python`, in `/usr/local/bin`.
+        return [*mounts, (_renamed(sys.executable), "/usr/local/bin", True)]
     return mounts if sys.base_prefix == "/usr/local" else [*mounts, (sys.base_prefix, "/usr/local", True)]
+
+
+@cache
+def _renamed(interpreter: str) -> str:
+    """Return a folder in which an interpreter is called `python`, until this process ends."""
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    Path(folder).chmod(0o755)
+    Path(folder, "python").symlink_to(Path(interpreter).resolve())
+    return folder
 
 
 @dataclass(frozen=True, slots=True)

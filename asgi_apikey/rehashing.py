@@ -13,6 +13,7 @@ from asgi_apikey.background import Background
 from asgi_apikey.errors import Undecidable
 from asgi_apikey.models import KeyRecord, Lane
 from asgi_apikey.protocols import Hasher, KeyRepository
+from asgi_apikey.tracebacks import described
 
 _log = logging.getLogger("asgi_apikey")
 
@@ -73,5 +74,8 @@ class Rehasher:
             if not self._in_trouble:
                 _log.warning("digests could not be replaced yet: %s", error, extra={"event": "rehash_delayed"})
             self._in_trouble = True
+        except Exception as error:
+            # Owns the loop: others wait behind this key. The error's own text may quote it.
+            _log.error("a digest could not be replaced: %s", described(error), extra={"event": "rehash_failed"})
         else:
             self._in_trouble = False

@@ -173,6 +173,21 @@ async def test_what_fails_is_logged_and_tried_again_later(failure: Exception, ca
     assert changed.digest not in caplog.text
 
 
+async def test_a_part_that_quotes_the_key_does_not_get_it_into_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Nor does its failure keep the keys that wait behind it from their turn."""
+    caplog.set_level(logging.DEBUG)
+    kit = Kit()
+    behind = (await kit.memory.add(a_record("k2"))).record
+    kit.repository.failures["replace_digest"] = RuntimeError(f"cannot take {PRESENTED.decode()}")
+    kit.rehash((await kit.memory.add(a_record())).record, PRESENTED)
+    kit.rehash(behind, PRESENTED)
+    await kit.settle()
+
+    assert "RuntimeError" in caplog.text
+    assert PRESENTED.decode() not in caplog.text
+    assert len(kit.hasher.hashed) == 2
+
+
 async def test_a_stopped_rehash_can_be_started_again() -> None:
     """A task that never took its first step does not leave its key behind as busy for ever."""
     kit = Kit()
